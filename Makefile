@@ -1,0 +1,35 @@
+# Everything a newcomer needs: `make demo`, `make test`. Each sets up the virtual environment first, once.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# The versions the tests run with; any torch >= 2.4 with its torchvision works:
+#   make install TORCH="torch==2.4.1 torchvision==0.19.1"
+TORCH  ?= torch==2.14.1 torchvision==0.29.1
+OUTPUT ?= logs/demo
+
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: install demo test lint clean
+
+install: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet $(TORCH)
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps fastreid==1.4.0
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable ".[dev]"
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python tools/compare.py --config-file configs/synthetic/plaza2metro_demo.yml OUTPUT_DIR $(OUTPUT)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,145 @@
+"""Datasets by name, and loaders whose workers live as long as the run."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from fastreid.data import build as host_build
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.samplers import InferenceSampler
+from fastreid.data.transforms import build_transforms
+from fastreid.utils import comm
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from .dataset import Item, TestImages, TrainImages
+from .samplers import IdentityBatchSampler, ShuffledBatchSampler
+from .transforms import build_train_transform
+
+logger = logging.getLogger("fastreid.mmt.data")
+
+
+def training_items(names: Sequence[str], combineall: bool = False) -> list[Item]:
+    """Training images of the named datasets, sorted by path, so that their order is the same on every machine and rank.
+
+    Raises:
+        KeyError: if a dataset is not registered.
+        RuntimeError: if a dataset's folder is missing or holds no training images.
+    """
+    items: list[Item] = []
+    for name in names:
+        dataset = DATASET_REGISTRY.get(name)(root=host_build._root, combineall=combineall)
+        if comm.is_main_process():
+            dataset.show_train()
+        items.extend(dataset.train)
+    if not items:
+        raise RuntimeError(f"no training images in {', '.join(names)} under {host_build._root!r}")
+    return sorted(items)
+
+
+def dense_ids(values: Sequence) -> np.ndarray:
+    """Any identities or cameras -> 0..n-1, in sorted order."""
+    return np.unique([str(value) for value in values], return_inverse=True)[1]
+
+
+def epoch_length(cfg: CfgNode, num_images: int) -> int:
+    """Iterations of one epoch.
+
+    Raises:
+        ValueError: if one pass over the images does not fill a batch.
+    """
+    iterations = cfg.SOLVER.ITERS_PER_EPOCH or num_images // cfg.SOLVER.IMS_PER_BATCH
+    if iterations == 0:
+        raise ValueError(
+            f"{num_images} training images do not fill a batch of {cfg.SOLVER.IMS_PER_BATCH} (SOLVER.IMS_PER_BATCH): "
+            "lower it or set SOLVER.ITERS_PER_EPOCH"
+        )
+    return iterations
+
+
+def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataLoader:
+    """A loader whose workers survive from one epoch to the next."""
+    workers = cfg.DATALOADER.NUM_WORKERS
+    return DataLoader(
+        dataset,
+        batch_sampler=batch_sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.device(cfg.MODEL.DEVICE).type == "cuda",
+    )
+
+
+class LabelledLoader:
+    """Endless labelled batches, epoch after epoch, under labels that may change between epochs.
+
+    An epoch's batches are drawn when it starts and are all consumed before the next one: no batch drawn under old labels is
+    ever seen under new ones.
+    """
+
+    def __init__(
+        self, loader: DataLoader, sampler: IdentityBatchSampler, bn_loader: DataLoader | None = None
+    ):
+        """
+        Args:
+            loader: of TrainImages.
+            sampler: the loader's batch sampler.
+            bn_loader: of images of the unlabelled domain that only the BN layers see, one batch with every training batch.
+        """
+        self.loader, self.sampler, self.bn_loader = loader, sampler, bn_loader
+        self.labels: Tensor | None = None
+
+    @property
+    def dataset(self) -> TrainImages:
+        return self.loader.dataset
+
+    def set_labels(self, labels: np.ndarray) -> None:
+        """Use N labels, -1 for images left out, from the next epoch on."""
+        self.sampler.set_labels(labels)
+        self.labels = torch.as_tensor(labels)
+
+    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
+        """The batches of one epoch."""
+        self.sampler.set_epoch(epoch)
+        if self.bn_loader is None:
+            for batch in self.loader:
+                yield self._label(batch)
+            return
+        self.bn_loader.batch_sampler.set_epoch(epoch)
+        for batch, bn_batch in zip(self.loader, self.bn_loader, strict=True):
+            yield {**self._label(batch), "bn_images": bn_batch["images"][:, 0]}
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return self.epoch(self.sampler.epoch)
+
+    def _label(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"images": batch["images"], "targets": self.labels[batch["indices"]]}
+
+
+def build_train_loader(cfg: CfgNode, items: Sequence[Item]) -> LabelledLoader:
+    """P x K batches of as many views as there are pairs; with MMT.TARGET_BN, target images for the BN layers beside them."""
+    iterations = epoch_length(cfg, len(items))
+    ranks = {"rank": comm.get_rank(), "world_size": comm.get_world_size()}
+    cameras = dense_ids([item[2] for item in items])
+    sampler = IdentityBatchSampler(
+        cameras, cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, iterations, cfg.SEED, **ranks
+    )
+    loader = make_loader(TrainImages(items, build_train_transform(cfg, cfg.MMT.NUM_PAIRS)), sampler, cfg)
+    bn_loader = None
+    if cfg.MMT.TARGET_BN:
+        bn_items = training_items(cfg.DATASETS.TARGETS)
+        bn_sampler = ShuffledBatchSampler(
+            len(bn_items), cfg.SOLVER.IMS_PER_BATCH, iterations, cfg.SEED, **ranks
+        )
+        bn_loader = make_loader(
+            TrainImages(bn_items, build_train_transform(cfg, num_views=1)), bn_sampler, cfg
+        )
+    return LabelledLoader(loader, sampler, bn_loader)
+
+
+def build_extraction_loader(cfg: CfgNode, items: Sequence[Item]) -> DataLoader:
+    """This rank's consecutive share of the images under the test transform, in order."""
+    batch = max(1, cfg.TEST.IMS_PER_BATCH // comm.get_world_size())
+    dataset = TestImages(items, build_transforms(cfg, is_train=False))
+    return make_loader(dataset, BatchSampler(InferenceSampler(len(dataset)), batch, drop_last=False), cfg)

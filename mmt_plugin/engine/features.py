@@ -1,0 +1,56 @@
+"""Features of a whole image set, and BN statistics re-estimated on it. Shapes: V networks, N images, D feature size."""
+
+import torch
+from fastreid.evaluation.evaluator import inference_context
+from fastreid.utils import comm
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from mmt_plugin.modeling import MutualMeanTeaching
+
+
+@torch.no_grad()
+def extract_features(model: MutualMeanTeaching, loader: DataLoader, description: str = "features") -> Tensor:
+    """L2-normalised features of every inference network in one pass over the images.
+
+    Args:
+        model: is put into evaluation mode meanwhile.
+        loader: of image batches B x 3 x H x W, each rank's consecutive share.
+        description: label of the progress bar.
+
+    Returns:
+        V x N x D on the CPU, complete and in order on every rank.
+    """
+    with inference_context(model):
+        parts = [
+            model.extract(images).cpu()
+            for images in tqdm(loader, desc=description, leave=False, disable=None)
+        ]
+    mine = torch.cat(parts, dim=1) if parts else torch.empty(len(model.inference_networks), 0, 0)
+    shares = [share for share in comm.all_gather(mine) if share.numel()]
+    return torch.cat(shares, dim=1)
+
+
+@torch.no_grad()
+def reestimate_bn_statistics(model: MutualMeanTeaching, loader: DataLoader) -> None:
+    """Replace the running BN statistics of all inference networks by their average over an image set (AdaBN, arXiv 1603.04779).
+
+    Args:
+        model: its weights stay as they are.
+        loader: of image batches B x 3 x H x W; labels are not involved.
+    """
+    layers = [m for m in model.inference_networks.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    was_training = model.training
+    model.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # torch's cumulative average
+        layer.train()
+    for images in tqdm(loader, desc="BN statistics", leave=False, disable=None):
+        if len(images) > 1:
+            model.extract(images)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    model.train(was_training)

@@ -1,0 +1,158 @@
+"""Hooks of an adaptation run: EMA teachers, selection and checkpoints, and what a person following the run sees."""
+
+import datetime
+import logging
+import time
+from pathlib import Path
+
+from fastreid.config import CfgNode
+from fastreid.data import build as host_build
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.engine.train_loop import HookBase
+from fastreid.utils import comm
+from tqdm import tqdm
+
+from mmt_plugin.evaluation import network_names
+from mmt_plugin.reporting import draw_rank_list
+
+from .banner import images_per_bn
+
+logger = logging.getLogger("fastreid.mmt")
+
+
+class EMAHook(HookBase):
+    """Update the mean teachers after every optimiser step."""
+
+    def __init__(self, alpha: float, warmup: bool):
+        """
+        Args:
+            alpha: of the temporal average, in [0, 1).
+            warmup: limit alpha to 1 - 1 / (t + 1) at the t-th update (t from 0), so that young teachers average evenly.
+        """
+        self.alpha = alpha
+        self.warmup = warmup
+
+    def after_step(self) -> None:
+        step = self.trainer.iter
+        self.trainer.raw_model.update_teachers(
+            min(1 - 1 / (step + 1), self.alpha) if self.warmup else self.alpha
+        )
+
+
+class SelectionHook(HookBase):
+    """Keep the epoch and network with the best mAP on a labelled set. For MMT.SELECTION.RULE "best" only."""
+
+    def __init__(self, dataset: str, prefix: str):
+        """
+        Args:
+            dataset: name of the labelled set.
+            prefix: what its metrics are called by, "" or "<dataset>/".
+        """
+        self.dataset, self.prefix = dataset, prefix
+        self.best = -1.0
+
+    def after_epoch(self) -> None:
+        model, latest = self.trainer.raw_model, self.trainer.storage.latest()
+        scores = [latest.get(f"{self.prefix}{name}/mAP", (-1.0, -1)) for name in network_names(model)]
+        if not comm.is_main_process() or any(when != self.trainer.storage.iter for _, when in scores):
+            return  # not evaluated in this epoch
+        values = [value for value, _ in scores]
+        model.inference_index.fill_(max(range(len(values)), key=values.__getitem__))
+        if max(values) > self.best:
+            self.best = max(values)
+            name = network_names(model)[int(model.inference_index)]
+            logger.info(
+                f"Best mAP so far on {self.dataset}: {self.best:.2f} ({name}), selected with that set's labels"
+            )
+            self.trainer.checkpointer.save("model_best", epoch=self.trainer.epoch)
+
+    def state_dict(self) -> dict:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.best = state["best"]
+
+
+class CheckpointHook(HookBase):
+    """Save every ``period`` epochs, and ``model_final`` after the last."""
+
+    def __init__(self, period: int):
+        self.period = period
+
+    def after_epoch(self) -> None:
+        epoch = self.trainer.epoch
+        if epoch + 1 == self.trainer.max_epoch:
+            self.trainer.checkpointer.save("model_final", epoch=epoch)
+        elif self.period > 0 and (epoch + 1) % self.period == 0:
+            self.trainer.checkpointer.save(f"model_{epoch:04d}", epoch=epoch)
+
+
+class ProgressBar(HookBase):
+    """A bar for each epoch's iterations; on a terminal only."""
+
+    def before_epoch(self) -> None:
+        description = f"epoch {self.trainer.epoch + 1}/{self.trainer.max_epoch}"
+        self._bar = tqdm(total=self.trainer.iters_per_epoch, desc=description, leave=False, disable=None)
+
+    def after_step(self) -> None:
+        self._bar.update()
+
+    def after_epoch(self) -> None:
+        self._bar.close()
+
+
+class EpochReport(HookBase):
+    """One line an epoch: losses, learning rate, clusters and their agreement with the truth, images per BN, mAP, time left."""
+
+    # (name in the event storage, how to print it); names that a run does not record are left out.
+    FIELDS = (
+        ("total_loss", "loss {:.3f}"),
+        ("loss_ce", "ce {:.3f}"),
+        ("loss_soft_ce", "soft ce {:.3f}"),
+        ("loss_triplet", "triplet {:.3f}"),
+        ("loss_soft_triplet", "soft triplet {:.3f}"),
+        ("lr", "lr {:.2e}"),
+        ("clusters", "clusters {:.0f}"),
+        ("unclustered", "un-clustered {:.0f}"),
+        ("largest_cluster", "largest {:.0f}"),
+        ("ARI", "ARI {:.3f}"),
+        ("NMI", "NMI {:.3f}"),
+    )
+
+    def __init__(self, cfg: CfgNode):
+        self.images_per_bn = images_per_bn(cfg)
+
+    def before_train(self) -> None:
+        self._start = time.perf_counter()
+
+    def after_epoch(self) -> None:
+        trainer = self.trainer
+        latest = trainer.storage.latest_with_smoothing_hint(trainer.iters_per_epoch)
+        trainer.storage.put_scalar("images_per_bn", self.images_per_bn, smoothing_hint=False)
+        parts = [form.format(latest[name][0]) for name, form in self.FIELDS if name in latest]
+        parts.append(f"images per BN {self.images_per_bn}")
+        parts += [
+            f"{name} {value:.2f}" for name, (value, _) in latest.items() if name.split("/")[-1] == "mAP"
+        ]
+        done = trainer.epoch + 1 - trainer.start_epoch
+        left = (time.perf_counter() - self._start) / done * (trainer.max_epoch - trainer.epoch - 1)
+        parts.append(f"eta {datetime.timedelta(seconds=round(left))}")
+        logger.info(f"epoch {trainer.epoch + 1}/{trainer.max_epoch} | " + " | ".join(parts))
+
+
+class RankListHook(HookBase):
+    """Draw the first test set's ranked results after training, as ``rank_list.jpg``."""
+
+    def __init__(self, cfg: CfgNode):
+        self.cfg = cfg
+
+    def after_train(self) -> None:
+        trainer = self.trainer
+        if trainer.epoch + 1 < trainer.max_epoch or not trainer.evaluators or comm.get_world_size() > 1:
+            return
+        name, evaluator = next(iter(trainer.evaluators.items()))
+        dataset = DATASET_REGISTRY.get(name)(root=host_build._root)
+        query, gallery = evaluator.features(int(trainer.raw_model.inference_index))
+        path = Path(self.cfg.OUTPUT_DIR, "rank_list.jpg")
+        draw_rank_list(dataset.query, dataset.gallery, query, gallery, path)
+        logger.info(f"Ranked results of {name}: {path}")

@@ -1,0 +1,98 @@
+"""New labels at the start of every epoch. Shapes: N images, C clusters, D feature size."""
+
+import logging
+import time
+
+import numpy as np
+import torch.nn.functional as F
+from fastreid.config import CfgNode
+from fastreid.engine.train_loop import HookBase
+from fastreid.utils import comm
+
+from mmt_plugin.data.build import build_extraction_loader, dense_ids
+from mmt_plugin.data.dataset import Item
+from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster
+
+from .features import extract_features
+
+logger = logging.getLogger("fastreid.mmt.labels")
+
+
+class DegenerateClusteringError(RuntimeError):
+    """The first clustering found fewer than two clusters, so there is nothing to train on."""
+
+
+class GroundTruthHook(HookBase):
+    """Annotated identities as labels, the same in every epoch."""
+
+    def __init__(self, items: list[Item]):
+        self.labels = dense_ids([item[1] for item in items])
+
+    def before_train(self) -> None:
+        self.trainer.set_labels(self.labels)
+        if self.trainer.start_epoch == 0:
+            self.trainer.restart_classifiers(None, int(self.labels.max()) + 1)
+
+
+class PseudoLabelHook(HookBase):
+    """Cluster the teachers' features of all training images, and start the epoch from the clusters.
+
+    Fewer than two clusters cannot be trained on: the previous epoch's labels are then kept, with a warning; at the first epoch
+    there are none and the run stops with an error that says what to change.
+    """
+
+    def __init__(self, cfg: CfgNode, items: list[Item]):
+        self.cfg = cfg
+        self.loader = build_extraction_loader(cfg, items)
+        truth = dense_ids([item[1] for item in items])
+        # Only ever compared with, for the log. Sets without annotations give every image the same identity.
+        self.truth = truth if truth.max() > 0 else None
+        self.labels: PseudoLabels | None = None
+
+    def before_epoch(self) -> None:
+        start = time.perf_counter()
+        features = extract_features(self.trainer.raw_model, self.loader).mean(dim=0)
+        if self.cfg.PSEUDO_LABELS.NORMALIZE:
+            features = F.normalize(features, dim=1)
+        extracted = time.perf_counter()
+        found = self._cluster_once(features)
+        self._record(found, extracted - start, time.perf_counter() - extracted)
+        if found.num_clusters < 2:
+            self._keep_previous(found)
+        else:
+            self.labels = found
+            self.trainer.restart_classifiers(found.centroids, found.num_clusters)
+        self.trainer.set_labels(self.labels.labels)
+
+    def state_dict(self) -> dict:
+        return {"labels": None if self.labels is None else self.labels.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.labels = None if state["labels"] is None else PseudoLabels.from_state_dict(state["labels"])
+
+    def _cluster_once(self, features) -> PseudoLabels:
+        """Cluster on the main process, for all processes."""
+        eps = None if self.labels is None else self.labels.eps
+        mine = cluster(features.numpy(), self.cfg, eps=eps) if comm.is_main_process() else None
+        return comm.all_gather(mine)[0]
+
+    def _keep_previous(self, found: PseudoLabels) -> None:
+        message = f"clustering gave {found.num_clusters} cluster(s) and {found.num_outliers} un-clustered of {len(found.labels)} images"
+        if self.labels is None:
+            raise DegenerateClusteringError(
+                f"{message}. Raise PSEUDO_LABELS.DBSCAN.EPS or lower PSEUDO_LABELS.DBSCAN.MIN_SAMPLES if most images are "
+                "un-clustered, lower EPS if all fell into one cluster, and check that the source weights were loaded"
+            )
+        logger.warning(f"{message}: keeping the previous epoch's {self.labels.num_clusters} clusters")
+
+    def _record(self, found: PseudoLabels, extraction_seconds: float, clustering_seconds: float) -> None:
+        scalars = {
+            "clusters": found.num_clusters,
+            "unclustered": found.num_outliers,
+            "largest_cluster": found.largest,
+            "extraction_seconds": extraction_seconds,
+            "clustering_seconds": clustering_seconds,
+        }
+        if self.truth is not None:
+            scalars.update(agreement(np.asarray(found.labels), self.truth))
+        self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)

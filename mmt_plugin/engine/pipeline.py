@@ -1,0 +1,156 @@
+"""The whole recipe behind one command: source pre-training where it is needed, then adaptation; finished stages are skipped."""
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+import yaml
+from fastreid.config import CfgNode, get_cfg
+from fastreid.utils import comm
+
+from mmt_plugin.config import ConfigError, add_mmt_config, check_config
+
+from .checkpoint import CheckpointError, write_atomically
+from .trainer import MMTTrainer
+
+logger = logging.getLogger("fastreid.mmt")
+
+FINAL_MODEL = "model_final.pth"
+RESULTS = "results.json"
+# What the source stage must share with the adaptation it prepares.
+SHARED_NODES = (
+    "MODEL.BACKBONE",
+    "INPUT.SIZE_TRAIN",
+    "INPUT.SIZE_TEST",
+    "DATASETS",
+    "DATALOADER.NUM_WORKERS",
+    "SYNTHETIC",
+)
+SHARED_KEYS = ("MODEL.DEVICE", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
+# What may change between two calls without making another model.
+FREE_KEYS = (
+    "MODEL.DEVICE",
+    "DATALOADER.NUM_WORKERS",
+    "OUTPUT_DIR",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "TEST.EVAL_PERIOD",
+)
+SHARED_HEAD_KEYS = ("NAME", "NORM", "EMBEDDING_DIM", "WITH_BNNECK", "NECK_FEAT", "POOL_LAYER")
+
+
+def run(cfg: CfgNode, config_file: str, resume: bool) -> dict:
+    """Pre-train what is missing, then train.
+
+    Args:
+        cfg: checked and frozen.
+        config_file: where ``cfg`` came from; MMT.SOURCE.CONFIG_FILE is relative to it.
+        resume: continue an interrupted run.
+
+    Returns:
+        Metrics of the last evaluation, as of :meth:`MMTTrainer.test`; empty away from the main process.
+    """
+    if cfg.PSEUDO_LABELS.METHOD != "ground_truth" and not cfg.MMT.WEIGHTS:
+        cfg = cfg.clone()
+        cfg.defrost()
+        seeds = cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
+        cfg.MMT.WEIGHTS = tuple(pretrain(source_config(cfg, config_file, seed), resume) for seed in seeds)
+        cfg.freeze()
+    return train(cfg, resume)
+
+
+def pretrain(cfg: CfgNode, resume: bool) -> str:
+    """Train one source model unless its final checkpoint is there already; returns that checkpoint's path."""
+    final = Path(cfg.OUTPUT_DIR, FINAL_MODEL)
+    if final.exists():
+        _check_same_recipe(cfg)
+        logger.info(f"Source model of seed {cfg.SEED} is there already: {final}")
+    else:
+        logger.info(f"Pre-training the source model of seed {cfg.SEED} into {cfg.OUTPUT_DIR}")
+        if comm.is_main_process():
+            os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+            Path(cfg.OUTPUT_DIR, "config.yaml").write_text(cfg.dump())
+        comm.synchronize()
+        train(cfg, resume)
+    return str(final)
+
+
+def train(cfg: CfgNode, resume: bool) -> dict:
+    """One stage. A stage that is complete is not repeated: its recorded results are returned."""
+    results_file = Path(cfg.OUTPUT_DIR, RESULTS)
+    if resume and results_file.exists():
+        logger.info(f"This run is complete: {results_file}")
+        return json.loads(results_file.read_text())["metrics"]
+    start = time.perf_counter()
+    trainer = MMTTrainer(cfg)
+    trainer.resume_or_load(resume)
+    results = dict(trainer.train() or {})
+    if comm.is_main_process():
+        record = {
+            "metrics": results,
+            "minutes": (time.perf_counter() - start) / 60,
+            "selection": selection_rule(cfg),
+        }
+        write_atomically(
+            results_file, lambda file: file.write(json.dumps(record, indent=1, default=float).encode())
+        )
+        logger.info(f"Model: {Path(cfg.OUTPUT_DIR, FINAL_MODEL)}; {record['selection']}")
+    return results
+
+
+def selection_rule(cfg: CfgNode) -> str:
+    """One sentence: which network is used for inference, and how it was chosen."""
+    if cfg.MMT.SELECTION.RULE == "best":
+        return f"inference uses the network and epoch with the best mAP on {cfg.MMT.SELECTION.DATASET} (model_best.pth), labels used"
+    kind = "teacher" if cfg.MMT.EMA.ENABLED else "student"
+    return f"inference uses {kind} 1 at the last epoch; no label took part in choosing it"
+
+
+def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:
+    """The recipe MMT.SOURCE.CONFIG_FILE, for the same networks, images and datasets as ``cfg``.
+
+    Raises:
+        ConfigError: if the file is missing or the combination cannot train.
+    """
+    path = Path(config_file).parent / cfg.MMT.SOURCE.CONFIG_FILE
+    if not path.is_file():
+        raise ConfigError(f"MMT.SOURCE.CONFIG_FILE is {cfg.MMT.SOURCE.CONFIG_FILE!r}: there is no {path}")
+    source = get_cfg()
+    add_mmt_config(source)
+    source.merge_from_file(str(path))
+    for name in (*SHARED_NODES, *SHARED_KEYS, *(f"MODEL.HEADS.{key}" for key in SHARED_HEAD_KEYS)):
+        parents, leaf = name.split(".")[:-1], name.split(".")[-1]
+        ours, theirs = cfg, source
+        for parent in parents:
+            ours, theirs = ours[parent], theirs[parent]
+        theirs[leaf] = ours[leaf].clone() if isinstance(ours[leaf], CfgNode) else ours[leaf]
+    source.merge_from_list(list(cfg.MMT.SOURCE.OPTS))
+    source.SEED = seed
+    source.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, f"source_seed{seed}"))
+    check_config(source)
+    source.freeze()
+    return source
+
+
+def _check_same_recipe(cfg: CfgNode) -> None:
+    """Refuse a finished source model that another recipe made."""
+    file = Path(cfg.OUTPUT_DIR, "config.yaml")
+    old, new = flatten(yaml.safe_load(file.read_text())), flatten(yaml.safe_load(cfg.dump()))
+    different = [key for key in sorted(old | new) if key not in FREE_KEYS and old.get(key) != new.get(key)]
+    if different:
+        changes = ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in different[:5])
+        raise CheckpointError(
+            f"{cfg.OUTPUT_DIR!r} holds a source model of another recipe ({changes}). "
+            "Choose another OUTPUT_DIR, or delete that folder to pre-train again"
+        )
+
+
+def flatten(tree: dict, prefix: str = "") -> dict:
+    """Nested config values by dotted key."""
+    flat = {}
+    for key, value in tree.items():
+        flat.update(
+            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        )
+    return flat

@@ -1,0 +1,205 @@
+"""The trainer of source pre-training, clustering baselines and Mutual Mean-Teaching: fastreid's, plus labels that change."""
+
+import logging
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from fastreid.engine import DefaultTrainer, defaults, hooks
+from fastreid.engine.train_loop import SimpleTrainer, TrainerBase
+from fastreid.evaluation import inference_on_dataset, print_csv_format
+from fastreid.modeling.meta_arch import build_model
+from fastreid.utils import comm
+from fastreid.utils.env import seed_all_rng
+from torch import nn
+
+from mmt_plugin.data.build import build_train_loader, training_items
+from mmt_plugin.evaluation import EachNetwork, EachNetworkEvaluator, network_names
+from mmt_plugin.modeling import MutualMeanTeaching
+
+from .banner import log_banner
+from .checkpoint import CheckpointError, MMTCheckpointer, load_source_weights
+from .hooks import CheckpointHook, EMAHook, EpochReport, ProgressBar, RankListHook, SelectionHook
+from .label_hook import GroundTruthHook, PseudoLabelHook
+from .optimizer import build_optimizer, forget_moments
+
+logger = logging.getLogger("fastreid.mmt")
+
+
+class MMTTrainer(DefaultTrainer):
+    """fastreid's trainer for models whose labels and classifier rows are renewed while it runs.
+
+    All randomness is derived from SEED and the epoch, so a run resumed after any epoch goes on as if it had not stopped.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        TrainerBase.__init__(self)
+        self.cfg = cfg
+        clustered = cfg.PSEUDO_LABELS.METHOD != "ground_truth"
+        items = training_items(
+            cfg.DATASETS.TARGETS if clustered else cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL
+        )
+        loader = build_train_loader(cfg, items)
+        self.iters_per_epoch = len(loader.sampler)
+        log_banner(cfg, len(items), self.iters_per_epoch)
+
+        seed_all_rng(cfg.SEED)
+        model = self.build_model(_without_pretraining(cfg) if cfg.MMT.WEIGHTS else cfg)
+        optimizer = build_optimizer(cfg, model.students)
+        inner = defaults.AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = inner(model, loader, optimizer, None)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer, self.iters_per_epoch)
+
+        self.label_hook = PseudoLabelHook(cfg, items) if clustered else GroundTruthHook(items)
+        self.checkpointer = MMTCheckpointer(
+            model, cfg.OUTPUT_DIR, save_to_disk=comm.is_main_process(), optimizer=optimizer, **self.scheduler
+        )
+        self.evaluators: dict[str, EachNetworkEvaluator] = {}
+        self.start_epoch, self.max_epoch = 0, cfg.SOLVER.MAX_EPOCH
+        self.max_iter = self.max_epoch * self.iters_per_epoch
+        self.warmup_iters, self.delay_epochs = cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.DELAY_EPOCHS
+        self.register_hooks(self.build_hooks())
+        for hook in self._hooks:
+            if hasattr(hook, "state_dict"):
+                self.checkpointer.checkpointables[type(hook).__name__] = hook
+
+    @property
+    def raw_model(self) -> MutualMeanTeaching:
+        """The model without its wrapper for several processes."""
+        return getattr(self.model, "module", self.model)
+
+    def build_hooks(self) -> list[hooks.HookBase]:
+        """fastreid's hooks in fastreid's order, with labels before each epoch and the EMA update after each step."""
+        cfg = self.cfg
+        selection = None
+        if cfg.MMT.SELECTION.RULE == "best":
+            name = cfg.MMT.SELECTION.DATASET
+            selection = SelectionHook(name, "" if len(cfg.DATASETS.TESTS) == 1 else f"{name}/")
+        ret = [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(self.optimizer, self.scheduler),
+            self.label_hook,
+            EMAHook(cfg.MMT.EMA.ALPHA, cfg.MMT.EMA.WARMUP) if cfg.MMT.EMA.ENABLED else None,
+            ProgressBar(),
+            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate),
+            selection,
+            EpochReport(cfg),
+            CheckpointHook(cfg.SOLVER.CHECKPOINT_PERIOD),
+            RankListHook(cfg),
+        ]
+        if comm.is_main_process():
+            ret.append(hooks.PeriodicWriter(self.build_writers(), 200))
+        return [hook for hook in ret if hook is not None]
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continue from OUTPUT_DIR's last checkpoint, or start from MMT.WEIGHTS or MODEL.WEIGHTS.
+
+        Raises:
+            CheckpointError: if the folder holds a run and ``resume`` is False, or if weights do not fit.
+        """
+        if self.checkpointer.has_checkpoint():
+            if not resume:
+                raise CheckpointError(
+                    f"{self.cfg.OUTPUT_DIR!r} already holds a run: add --resume to continue it, or choose another OUTPUT_DIR"
+                )
+            checkpoint = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
+            self.start_epoch = checkpoint["epoch"] + 1
+            return
+        if self.cfg.MMT.WEIGHTS:
+            for student, path in zip(self.raw_model.students, self.cfg.MMT.WEIGHTS, strict=True):
+                load_source_weights(student, path)
+            self.raw_model.copy_students_to_teachers()
+        else:
+            self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+
+    def before_epoch(self) -> None:
+        seed_all_rng(int(np.random.SeedSequence([self.cfg.SEED, self.epoch]).generate_state(1)[0]))
+        super().before_epoch()
+        self._trainer.model = self._distribute(self.raw_model)
+        self._trainer._data_loader_iter = self.data_loader.epoch(self.epoch)
+
+    def set_labels(self, labels: np.ndarray) -> None:
+        """Train on these N labels from the next epoch on; -1 leaves an image out."""
+        self.data_loader.set_labels(labels)
+
+    def restart_classifiers(self, rows: np.ndarray | None, num_classes: int) -> None:
+        """Give all networks new classifier rows, C x D (random where None), and let the optimiser forget the old ones."""
+        rows = None if rows is None else torch.as_tensor(rows)
+        changed = self.raw_model.set_classifiers(rows, num_classes)
+        forget_moments(self.optimizer, None if self.cfg.MMT.RESET_OPTIMIZER else changed)
+
+    def _distribute(self, model: MutualMeanTeaching) -> nn.Module:
+        """Wrap for several processes; anew in every epoch, because classifiers change their shape."""
+        if comm.get_world_size() == 1:
+            return model
+        return defaults.DistributedDataParallel(
+            model, device_ids=[comm.get_local_rank()], broadcast_buffers=False
+        )
+
+    def _evaluate(self) -> dict:
+        self._last_eval_results, self.evaluators = self.evaluate_networks(self.cfg, self.raw_model)
+        return self._last_eval_results
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> MutualMeanTeaching:
+        """Like fastreid's, but logs the model's size rather than every layer of up to four networks."""
+        model = build_model(cfg)
+        millions = sum(p.numel() for p in model.students[0].parameters()) / 1e6
+        logger.info(
+            f"{len(model.students)} student(s) and {len(model.teachers)} teacher(s) of {millions:.2f} M parameters"
+        )
+        return model
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
+        """Metrics in percent of every inference network on every set of DATASETS.TESTS.
+
+        Returns:
+            For one test set the chosen network's metrics by name, and each network's as "teacher1/mAP" and so on; for several
+            sets a dict of such dicts.
+        """
+        return cls.evaluate_networks(cfg, getattr(model, "module", model))[0]
+
+    @classmethod
+    def evaluate_networks(
+        cls, cfg: CfgNode, model: MutualMeanTeaching
+    ) -> tuple[dict, dict[str, EachNetworkEvaluator]]:
+        """Like :meth:`test`, with the evaluators, which hold the features, by test set."""
+        results, evaluators, names = OrderedDict(), {}, network_names(model)
+        for dataset in cfg.DATASETS.TESTS:
+            loader, num_query = cls.build_test_loader(cfg, dataset)
+            evaluators[dataset] = EachNetworkEvaluator(cfg, num_query, len(names))
+            scores = inference_on_dataset(
+                EachNetwork(model), loader, evaluators[dataset], flip_test=cfg.TEST.FLIP.ENABLED
+            )
+            for name, metrics in zip(names, scores, strict=True):
+                if metrics:
+                    print_csv_format(OrderedDict(metrics, dataset=f"{dataset} ({name})"))
+            results[dataset] = OrderedDict(
+                scores[int(model.inference_index)],
+                **{
+                    f"{name}/{key}": value
+                    for name, part in zip(names, scores, strict=True)
+                    for key, value in part.items()
+                },
+            )
+        return (next(iter(results.values())) if len(results) == 1 else results), evaluators
+
+
+def load_for_evaluation(cfg: CfgNode) -> MutualMeanTeaching:
+    """Build the model and load MODEL.WEIGHTS into it.
+
+    Raises:
+        CheckpointError: if the file does not fit the configured model.
+    """
+    model = MMTTrainer.build_model(_without_pretraining(cfg))
+    MMTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model
+
+
+def _without_pretraining(cfg: CfgNode) -> CfgNode:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    return cfg

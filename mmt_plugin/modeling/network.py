@@ -1,0 +1,55 @@
+"""One re-ID network: a host backbone and a head. Shapes: B batch, D feature size."""
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import build_backbone
+from fastreid.modeling.heads import build_heads
+from torch import Tensor, nn
+
+
+class ReIDNetwork(nn.Module):
+    """Backbone and head, named as in fastreid's Baseline, so that its state dict is a Baseline checkpoint."""
+
+    def __init__(self, backbone: nn.Module, heads: nn.Module):
+        super().__init__()
+        self.backbone = backbone
+        self.heads = heads
+
+    def forward(self, images: Tensor, targets: Tensor | None = None) -> Tensor | dict[str, Tensor]:
+        """Normalised images, B x 3 x H x W -> what the head returns."""
+        return self.heads(self.backbone(images), targets)
+
+    def update_bn_statistics(self, images: Tensor) -> None:
+        """Let train-mode BN layers up to the BNNeck see a batch, and nothing else."""
+        self.heads.embed(self.backbone(images))
+
+
+def build_network(cfg: CfgNode) -> ReIDNetwork:
+    """Build one network from MODEL.BACKBONE and MODEL.HEADS.
+
+    With MODEL.BACKBONE.FEAT_DIM 0 the feature size is measured, so that another backbone needs no other key.
+
+    Raises:
+        ValueError: if MODEL.BACKBONE.STEM_RELU is False for a backbone that has no such ReLU.
+    """
+    backbone = build_backbone(cfg)
+    if not cfg.MODEL.BACKBONE.STEM_RELU:
+        if cfg.MODEL.BACKBONE.NAME != "build_resnet_backbone":
+            raise ValueError(
+                f"MODEL.BACKBONE.STEM_RELU False is defined for build_resnet_backbone only, not {cfg.MODEL.BACKBONE.NAME}"
+            )
+        backbone.relu = nn.Identity()
+    if cfg.MODEL.BACKBONE.FEAT_DIM == 0:
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.BACKBONE.FEAT_DIM = measure_feature_size(backbone, cfg.INPUT.SIZE_TRAIN)
+    return ReIDNetwork(backbone, build_heads(cfg))
+
+
+@torch.no_grad()
+def measure_feature_size(backbone: nn.Module, image_size: list[int]) -> int:
+    """D of the feature maps that a backbone makes of images of (height, width)."""
+    training = backbone.training
+    features = backbone.eval()(torch.zeros(1, 3, *image_size))
+    backbone.train(training)
+    return features.shape[1]

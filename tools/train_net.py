@@ -1,0 +1,76 @@
+#!/usr/bin/env python
+"""Train or evaluate: Mutual Mean-Teaching, its baselines and source pre-training, or any plain fastreid config."""
+
+import sys
+
+import mmt_plugin  # noqa: F401  (first: makes fastreid importable; spawned workers rely on it, too)
+from fastreid.config import CfgNode, get_cfg
+from fastreid.engine import DefaultTrainer, default_argument_parser, default_setup
+from fastreid.utils.checkpoint import Checkpointer
+
+from mmt_plugin import add_mmt_config, host
+from mmt_plugin.config import ConfigError, check_config
+from mmt_plugin.data import synthetic
+from mmt_plugin.data.build import build_extraction_loader, training_items
+from mmt_plugin.engine import MMTTrainer, load_for_evaluation, run
+from mmt_plugin.engine.checkpoint import CheckpointError
+from mmt_plugin.engine.features import reestimate_bn_statistics
+from mmt_plugin.engine.label_hook import DegenerateClusteringError
+
+
+def setup(args) -> CfgNode:
+    """The checked, frozen config of the command line."""
+    cfg = get_cfg()
+    add_mmt_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    host.resolve_device(cfg)
+    if is_mmt(cfg):
+        check_config(cfg)
+    synthetic.configure(cfg)
+    cfg.freeze()
+    default_setup(cfg, args)
+    return cfg
+
+
+def is_mmt(cfg: CfgNode) -> bool:
+    return cfg.MODEL.META_ARCHITECTURE == "MutualMeanTeaching"
+
+
+def evaluate(cfg: CfgNode) -> dict:
+    """Evaluate MODEL.WEIGHTS; with TEST.PRECISE_BN, after BN statistics were re-estimated on that dataset's training images."""
+    if not is_mmt(cfg):
+        model = DefaultTrainer.build_model(cfg)
+        Checkpointer(model).load(cfg.MODEL.WEIGHTS)
+        return DefaultTrainer.test(cfg, model)
+    model = load_for_evaluation(cfg)
+    if cfg.TEST.PRECISE_BN.ENABLED:
+        items = training_items([cfg.TEST.PRECISE_BN.DATASET])
+        reestimate_bn_statistics(model, build_extraction_loader(cfg, items))
+    return MMTTrainer.test(cfg, model)
+
+
+def main(args) -> dict:
+    cfg = setup(args)
+    if args.eval_only:
+        return evaluate(cfg)
+    if is_mmt(cfg):
+        return run(cfg, args.config_file, args.resume)
+    trainer = DefaultTrainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+if __name__ == "__main__":
+    arguments = default_argument_parser().parse_args()
+    try:
+        host.launch(
+            main,
+            arguments.num_gpus,
+            num_machines=arguments.num_machines,
+            machine_rank=arguments.machine_rank,
+            dist_url=arguments.dist_url,
+            args=(arguments,),
+        )
+    except (ConfigError, CheckpointError, DegenerateClusteringError) as error:
+        sys.exit(f"error: {error}")
