@@ -1,4 +1,6 @@
-"""Unsupervised domain adaptation for fastreid. Importing this makes the host usable on today's Python and registers everything."""
+"""Unsupervised domain adaptation for fastreid. Importing this makes the host usable on today's Python and
+registers everything.
+"""
 
 from . import host
 

@@ -1,10 +1,12 @@
-"""Every configuration key the plugin adds to fastreid's, each once, and the checks that catch a wrong one early.
+"""Every configuration key the plugin adds to fastreid's, each once, and the checks that catch a wrong one
+early.
 
-Symbols in the comments are those of the MMT paper (Ge et al., ICLR 2020, arXiv 2001.01526). Where the paper and its published
-code (github.com/yxgeee/MMT) differ, the default is the code's value and the comment names the paper's.
+Symbols in the comments are those of the MMT paper (Ge et al., ICLR 2020, arXiv 2001.01526). Where the paper
+and its published code (github.com/yxgeee/MMT) differ, the default is the code's value and the comment names
+the paper's.
 """
 
-from fastreid.config import CfgNode as CN
+from fastreid.config import CfgNode
 
 from mmt_plugin.data.synthetic import add_synthetic_config
 
@@ -15,24 +17,27 @@ class ConfigError(ValueError):
     """A configuration that cannot work; the message names the keys and what to change."""
 
 
-def add_mmt_config(cfg: CN) -> None:
+def add_mmt_config(cfg: CfgNode) -> None:
     """Add the plugin's keys, with their defaults, to a fastreid config (in place)."""
     _C = cfg
 
     # "auto" is CUDA where there is one, else the CPU.
     _C.MODEL.DEVICE = "auto"
-    # ReLU after the stem's first BN. The published MMT ResNet-50 has none, its IBN-ResNet-50 has it. ResNet builder only.
+    # ReLU after the stem's first BN. The published MMT ResNet-50 has none, its IBN-ResNet-50 has it. ResNet
+    # builder only.
     _C.MODEL.BACKBONE.STEM_RELU = True
     # Dropout between the BNNeck feature and the classifier, in training. The MMT authors suggest trying 0.5.
     _C.MODEL.HEADS.DROPOUT = 0.0
 
     # Seed of everything random in a run: weights, batches, augmentation.
     _C.SEED = 1
-    # Target domain(s), whose identity labels are never used for training. DATASETS.NAMES is the labelled source.
+    # Target domain(s), whose identity labels are never used for training. DATASETS.NAMES is the labelled
+    # source.
     _C.DATASETS.TARGETS = ()
     # Iterations of one epoch; 0 means one pass over the training images, as in fastreid.
     _C.SOLVER.ITERS_PER_EPOCH = 0
-    # "mmt": erase up to 40 % of the area, uniform aspect ratio (published MMT code); "host": torchvision's erasing.
+    # "mmt": erase up to 40 % of the area, uniform aspect ratio (published MMT code); "host": torchvision's
+    # erasing.
     _C.INPUT.REA.VARIANT = "mmt"
 
     _add_method_config(_C)
@@ -40,80 +45,91 @@ def add_mmt_config(cfg: CN) -> None:
     add_synthetic_config(_C)
 
 
-def _add_method_config(_C: CN) -> None:
-    _C.MMT = CN()
-    # Student/teacher pairs. 2: mutual teaching. 1: a single network, taught by its own mean teacher if at all.
+def _add_method_config(_C: CfgNode) -> None:
+    _C.MMT = CfgNode()
+    # Student/teacher pairs. 2: mutual teaching. 1: a single network, taught by its own mean teacher if at
+    # all.
     _C.MMT.NUM_PAIRS = 2
     # Source-trained checkpoints, one per pair. Empty: pre-train them first, into OUTPUT_DIR.
     _C.MMT.WEIGHTS = ()
-    # lambda_id^t: share of the soft classification loss, hard gets 1 - lambda. 0: hard labels only, 1: soft labels only.
+    # lambda_id^t: share of the soft classification loss, hard gets 1 - lambda. 0: hard labels only, 1: soft
+    # labels only.
     _C.MMT.SOFT_CE_WEIGHT = 0.5
     # lambda_tri^t: share of the soft softmax-triplet loss, hard gets 1 - lambda.
     _C.MMT.SOFT_TRI_WEIGHT = 0.8
     # Label smoothing of the hard classification loss (the paper's Eq. 1 has none).
     _C.MMT.CE_EPSILON = 0.1
 
-    _C.MMT.EMA = CN()
+    _C.MMT.EMA = CfgNode()
     # False: no mean teachers; each student is taught by its peer's current, detached predictions.
     _C.MMT.EMA.ENABLED = True
-    # alpha of the temporal average. Its memory is about 1 / (1 - alpha) iterations: keep that well below the run's length.
+    # alpha of the temporal average. Its memory is about 1 / (1 - alpha) iterations: keep that well below the
+    # run's length.
     _C.MMT.EMA.ALPHA = 0.999
     # True: alpha_t = min(1 - 1 / (t + 1), alpha), as the published code does; the paper has a constant alpha.
     _C.MMT.EMA.WARMUP = True
 
     # Forget the optimiser's moments whenever the labels change, as the published code does.
     _C.MMT.RESET_OPTIMIZER = True
-    # Forward a target batch through the network, for its BN statistics only, in every source pre-training step (published code).
+    # Forward a target batch through the network, for its BN statistics only, in every source pre-training
+    # step (published code).
     _C.MMT.TARGET_BN = False
-    # Images that share one set of BN statistics in the recipe being followed; the start-up banner warns on a mismatch. 0: silent.
+    # Images that share one set of BN statistics in the recipe being followed; the start-up banner warns on a
+    # mismatch. 0: silent.
     _C.MMT.IMAGES_PER_BN = 0
 
-    _C.MMT.SOURCE = CN()
-    # Recipe of the source pre-training, a path relative to the config file that names it. Used when MMT.WEIGHTS is empty.
+    _C.MMT.SOURCE = CfgNode()
+    # Recipe of the source pre-training, a path relative to the config file that names it. Used when
+    # MMT.WEIGHTS is empty.
     _C.MMT.SOURCE.CONFIG_FILE = ""
     # One source model per pair, each from its own seed: the "different initialisation" of the two networks.
     _C.MMT.SOURCE.SEEDS = (1, 2)
     # Overrides of the source recipe, e.g. MMT.SOURCE.OPTS "['SOLVER.MAX_EPOCH', 1]".
     _C.MMT.SOURCE.OPTS = []
 
-    _C.MMT.SELECTION = CN()
+    _C.MMT.SELECTION = CfgNode()
     # Which teacher is used for inference. "last": the first pair's at the last epoch, no label is looked at.
-    # "best": the best mAP of any epoch on SELECTION.DATASET, whose labels are then used (the published code: the target test set).
+    # "best": the best mAP of any epoch on SELECTION.DATASET, whose labels are then used (the published code:
+    # the target test set).
     _C.MMT.SELECTION.RULE = "last"
     _C.MMT.SELECTION.DATASET = ""
 
 
-def _add_pseudo_label_config(_C: CN) -> None:
-    _C.PSEUDO_LABELS = CN()
-    # "dbscan" on the k-reciprocal Jaccard distance, "kmeans" on features, or "ground_truth": the annotations of DATASETS.NAMES
-    # (source pre-training; the upper bound of adaptation).
+def _add_pseudo_label_config(_C: CfgNode) -> None:
+    _C.PSEUDO_LABELS = CfgNode()
+    # "dbscan" on the k-reciprocal Jaccard distance, "kmeans" on features, or "ground_truth": the annotations
+    # of DATASETS.NAMES (source pre-training; the upper bound of adaptation).
     _C.PSEUDO_LABELS.METHOD = "dbscan"
-    # L2-normalise the teachers' mean feature before clustering. The published k-means script does not, the DBSCAN script does.
+    # L2-normalise the teachers' mean feature before clustering. The published k-means script does not, the
+    # DBSCAN script does.
     _C.PSEUDO_LABELS.NORMALIZE = True
     # k-reciprocal neighbours and query expansion of the Jaccard distance.
     _C.PSEUDO_LABELS.K1 = 20
     _C.PSEUDO_LABELS.K2 = 6
-    # True: neighbour lists of K1 columns, the image itself included (VisDA-2020 code, OpenUnReID). False: K1 others (MMT code).
+    # True: neighbour lists of K1 columns, the image itself included (VisDA-2020 code, OpenUnReID). False: K1
+    # others (MMT code).
     _C.PSEUDO_LABELS.K1_INCLUDES_SELF = True
-    # "softmax" of the negative squared distance (VisDA-2020 code, OpenUnReID), or "scaled" by each column's maximum first (MMT code).
+    # "softmax" of the negative squared distance (VisDA-2020 code, OpenUnReID), or "scaled" by each column's
+    # maximum first (MMT code).
     _C.PSEUDO_LABELS.JACCARD_WEIGHTS = "softmax"
     # Un-clustered images: "drop" them for the epoch, or keep each as a "singletons" cluster.
     _C.PSEUDO_LABELS.OUTLIERS = "drop"
 
-    _C.PSEUDO_LABELS.DBSCAN = CN()
-    # "fixed" EPS, or "rho": the mean of the smallest RHO share of all distances at the first epoch, kept for the run (MMT code).
+    _C.PSEUDO_LABELS.DBSCAN = CfgNode()
+    # "fixed" EPS, or "rho": the mean of the smallest RHO share of all distances at the first epoch, kept for
+    # the run (MMT code).
     _C.PSEUDO_LABELS.DBSCAN.EPS_RULE = "fixed"
     _C.PSEUDO_LABELS.DBSCAN.EPS = 0.6
     _C.PSEUDO_LABELS.DBSCAN.RHO = 1.6e-3
     _C.PSEUDO_LABELS.DBSCAN.MIN_SAMPLES = 4
 
-    _C.PSEUDO_LABELS.KMEANS = CN()
+    _C.PSEUDO_LABELS.KMEANS = CfgNode()
     _C.PSEUDO_LABELS.KMEANS.NUM_CLUSTERS = 500
     _C.PSEUDO_LABELS.KMEANS.NUM_ITERATIONS = 300
     _C.PSEUDO_LABELS.KMEANS.SEED = 1
 
 
-def check_config(cfg: CN) -> None:
+def check_config(cfg: CfgNode) -> None:
     """Refuse combinations that cannot train, before any data is read.
 
     Raises:
@@ -145,7 +161,8 @@ def check_config(cfg: CN) -> None:
         ),
         (
             batch > k,
-            f"SOLVER.IMS_PER_BATCH is {batch}: with {k} images an identity (DATALOADER.NUM_INSTANCE) it holds no negatives",
+            f"SOLVER.IMS_PER_BATCH is {batch}: with {k} images an identity (DATALOADER.NUM_INSTANCE) it "
+            "holds no negatives",
         ),
         (
             cfg.SOLVER.ITERS_PER_EPOCH >= 0,
@@ -165,22 +182,26 @@ def check_config(cfg: CN) -> None:
         ),
         (
             not mmt.WEIGHTS or len(mmt.WEIGHTS) == mmt.NUM_PAIRS,
-            f"MMT.WEIGHTS names {len(mmt.WEIGHTS)} checkpoints for {mmt.NUM_PAIRS} pairs (MMT.NUM_PAIRS); it needs one each",
+            f"MMT.WEIGHTS names {len(mmt.WEIGHTS)} checkpoints for {mmt.NUM_PAIRS} pairs (MMT.NUM_PAIRS); "
+            "it needs one each",
         ),
         (
             len(mmt.WEIGHTS) < 2 or len(set(mmt.WEIGHTS)) == len(mmt.WEIGHTS),
-            "MMT.WEIGHTS names the same checkpoint twice: two networks that start equal cannot teach each other anything",
+            "MMT.WEIGHTS names the same checkpoint twice: two networks that start equal cannot teach each "
+            "other anything",
         ),
         (
             not clustered
             or mmt.WEIGHTS
             or (mmt.SOURCE.CONFIG_FILE and len(mmt.SOURCE.SEEDS) >= mmt.NUM_PAIRS),
-            "MMT.WEIGHTS is empty, so source models must be pre-trained: set MMT.SOURCE.CONFIG_FILE and give MMT.SOURCE.SEEDS "
+            "MMT.WEIGHTS is empty, so source models must be pre-trained: set MMT.SOURCE.CONFIG_FILE and "
+            "give MMT.SOURCE.SEEDS "
             "one seed per pair, or name checkpoints in MMT.WEIGHTS",
         ),
         (
             len(set(mmt.SOURCE.SEEDS)) == len(mmt.SOURCE.SEEDS),
-            f"MMT.SOURCE.SEEDS is {tuple(mmt.SOURCE.SEEDS)}: equal seeds give equal networks, which cannot teach each other",
+            f"MMT.SOURCE.SEEDS is {tuple(mmt.SOURCE.SEEDS)}: equal seeds give equal networks, which cannot "
+            "teach each other",
         ),
         (
             mmt.SELECTION.RULE in ("last", "best"),
@@ -188,7 +209,8 @@ def check_config(cfg: CN) -> None:
         ),
         (
             mmt.SELECTION.RULE != "best" or mmt.SELECTION.DATASET in cfg.DATASETS.TESTS,
-            f"MMT.SELECTION.RULE 'best' needs a labelled MMT.SELECTION.DATASET that DATASETS.TESTS evaluates; "
+            "MMT.SELECTION.RULE 'best' needs a labelled MMT.SELECTION.DATASET that DATASETS.TESTS "
+            "evaluates; "
             f"it is {mmt.SELECTION.DATASET!r}, DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}",
         ),
         (

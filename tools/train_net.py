@@ -1,13 +1,15 @@
 #!/usr/bin/env python
-"""Train or evaluate: Mutual Mean-Teaching, its baselines and source pre-training, or any plain fastreid config."""
+"""Train or evaluate: Mutual Mean-Teaching, its baselines and source pre-training, or any plain fastreid
+config.
+"""
 
 import sys
 
-import mmt_plugin  # noqa: F401  (first: makes fastreid importable; spawned workers rely on it, too)
 from fastreid.config import CfgNode, get_cfg
 from fastreid.engine import DefaultTrainer, default_argument_parser, default_setup
 from fastreid.utils.checkpoint import Checkpointer
 
+import mmt_plugin  # noqa: F401  (first: makes fastreid importable; spawned workers rely on it, too)
 from mmt_plugin import add_mmt_config, host
 from mmt_plugin.config import ConfigError, check_config
 from mmt_plugin.data import synthetic
@@ -38,7 +40,9 @@ def is_mmt(cfg: CfgNode) -> bool:
 
 
 def evaluate(cfg: CfgNode) -> dict:
-    """Evaluate MODEL.WEIGHTS; with TEST.PRECISE_BN, after BN statistics were re-estimated on that dataset's training images."""
+    """Evaluate MODEL.WEIGHTS; with TEST.PRECISE_BN, after BN statistics were re-estimated on that dataset's
+    training images.
+    """
     if not is_mmt(cfg):
         model = DefaultTrainer.build_model(cfg)
         Checkpointer(model).load(cfg.MODEL.WEIGHTS)

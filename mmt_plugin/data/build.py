@@ -22,7 +22,8 @@ logger = logging.getLogger("fastreid.mmt.data")
 
 
 def training_items(names: Sequence[str], combineall: bool = False) -> list[Item]:
-    """Training images of the named datasets, sorted by path, so that their order is the same on every machine and rank.
+    """Training images of the named datasets, sorted by path, so that their order is the same on every machine
+    and rank.
 
     Raises:
         KeyError: if a dataset is not registered.
@@ -53,7 +54,8 @@ def epoch_length(cfg: CfgNode, num_images: int) -> int:
     iterations = cfg.SOLVER.ITERS_PER_EPOCH or num_images // cfg.SOLVER.IMS_PER_BATCH
     if iterations == 0:
         raise ValueError(
-            f"{num_images} training images do not fill a batch of {cfg.SOLVER.IMS_PER_BATCH} (SOLVER.IMS_PER_BATCH): "
+            f"{num_images} training images do not fill a batch of {cfg.SOLVER.IMS_PER_BATCH} "
+            "(SOLVER.IMS_PER_BATCH): "
             "lower it or set SOLVER.ITERS_PER_EPOCH"
         )
     return iterations
@@ -74,8 +76,8 @@ def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataL
 class LabelledLoader:
     """Endless labelled batches, epoch after epoch, under labels that may change between epochs.
 
-    An epoch's batches are drawn when it starts and are all consumed before the next one: no batch drawn under old labels is
-    ever seen under new ones.
+    An epoch's batches are drawn when it starts and are all consumed before the next one: no batch drawn under
+    old labels is ever seen under new ones.
     """
 
     def __init__(
@@ -85,7 +87,8 @@ class LabelledLoader:
         Args:
             loader: of TrainImages.
             sampler: the loader's batch sampler.
-            bn_loader: of images of the unlabelled domain that only the BN layers see, one batch with every training batch.
+            bn_loader: of images of the unlabelled domain that only the BN layers see, one batch with every
+                training batch.
         """
         self.loader, self.sampler, self.bn_loader = loader, sampler, bn_loader
         self.labels: Tensor | None = None
@@ -118,7 +121,9 @@ class LabelledLoader:
 
 
 def build_train_loader(cfg: CfgNode, items: Sequence[Item]) -> LabelledLoader:
-    """P x K batches of as many views as there are pairs; with MMT.TARGET_BN, target images for the BN layers beside them."""
+    """P x K batches of as many views as there are pairs; with MMT.TARGET_BN, target images for the BN layers
+    beside them.
+    """
     iterations = epoch_length(cfg, len(items))
     ranks = {"rank": comm.get_rank(), "world_size": comm.get_world_size()}
     cameras = dense_ids([item[2] for item in items])

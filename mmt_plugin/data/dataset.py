@@ -15,8 +15,9 @@ Item = tuple[str, int | str, int | str]
 class TrainImages(Dataset):
     """Augmented views of training images.
 
-    An item is asked for by (index, seed): what comes back is a function of these two alone, whichever worker computes it, so
-    that a run does not depend on the number of workers and a resumed run sees the images the uninterrupted one would have seen.
+    An item is asked for by (index, seed): what comes back is a function of these two alone, whichever worker
+    computes it, so that a run does not depend on the number of workers and a resumed run sees the images the
+    uninterrupted one would have seen.
     """
 
     def __init__(self, items: Sequence[Item], transform: MultiViewTransform):

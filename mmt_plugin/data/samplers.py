@@ -1,7 +1,7 @@
 """Batch samplers with a fixed number of batches an epoch. Shapes: P identities, K instances, N images.
 
-Both yield lists of (image index, augmentation seed). What they yield is a function of (seed, epoch) only and equal on all ranks
-up to each rank's share, so epochs can be replayed and domains interleaved freely.
+Both yield lists of (image index, augmentation seed). What they yield is a function of (seed, epoch) only and
+equal on all ranks up to each rank's share, so epochs can be replayed and domains interleaved freely.
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,11 +71,13 @@ class ShuffledBatchSampler(EpochBatchSampler):
 
 
 class IdentityBatchSampler(EpochBatchSampler):
-    """P x K batches in the way of MMT's random multiple gallery sampler, for labels that change between epochs.
+    """P x K batches in the way of MMT's random multiple gallery sampler, for labels that change between
+    epochs.
 
-    Identities come in passes of random order. Of each, one random image is drawn, then K - 1 more, from other cameras where
-    the identity has any. Unlike the published sampler a batch always holds whole groups of K: an identity with fewer images
-    repeats some, so that the groups never shift. With fewer than P identities, identities repeat within the batch.
+    Identities come in passes of random order. Of each, one random image is drawn, then K - 1 more, from other
+    cameras where the identity has any. Unlike the published sampler a batch always holds whole groups of K:
+    an identity with fewer images repeats some, so that the groups never shift. With fewer than P identities,
+    identities repeat within the batch.
     """
 
     def __init__(
@@ -102,7 +104,8 @@ class IdentityBatchSampler(EpochBatchSampler):
         super().__init__(batch_size, num_batches, seed, **ranks)
         if (batch_size // self.world_size) % num_instances:
             raise ValueError(
-                f"each process's share of the batch, {batch_size // self.world_size} images (SOLVER.IMS_PER_BATCH {batch_size} / "
+                f"each process's share of the batch, {batch_size // self.world_size} images "
+                f"(SOLVER.IMS_PER_BATCH {batch_size} / "
                 f"{self.world_size} processes), is not a multiple of DATALOADER.NUM_INSTANCE {num_instances}"
             )
         self.cameras = np.asarray(cameras)

@@ -18,7 +18,8 @@ MAX_ERASING_TRIES = 100
 class RandomErasing:
     """Random erasing as in the published MMT code.
 
-    Unlike torchvision's, the erased area may reach 40 % (there 33 %) and the aspect ratio is uniform (there log-uniform).
+    Unlike torchvision's, the erased area may reach 40 % (there 33 %) and the aspect ratio is uniform (there
+    log-uniform).
     """
 
     def __init__(self, probability: float, value: list[float]):
@@ -68,7 +69,9 @@ class MultiViewTransform:
 
 
 def build_train_transform(cfg: CfgNode, num_views: int) -> MultiViewTransform:
-    """fastreid's training transform (INPUT.*) for several views, with the erasing that INPUT.REA.VARIANT names."""
+    """fastreid's training transform (INPUT.*) for several views, with the erasing that INPUT.REA.VARIANT
+    names.
+    """
     transform = build_transforms(cfg, is_train=True)
     if cfg.INPUT.REA.ENABLED and cfg.INPUT.REA.VARIANT == "mmt":
         transform.transforms = [
@@ -82,7 +85,9 @@ def build_train_transform(cfg: CfgNode, num_views: int) -> MultiViewTransform:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's global generators, which transforms draw from, and restore them afterwards."""
+    """Seed Python's, NumPy's and torch's global generators, which transforms draw from, and restore them
+    afterwards.
+    """
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         random.seed(seed)

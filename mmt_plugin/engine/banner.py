@@ -20,7 +20,9 @@ def ema_horizon(cfg: CfgNode) -> float:
 
 
 def log_banner(cfg: CfgNode, num_images: int, iters_per_epoch: int) -> None:
-    """Log the run's data, networks, BN group and EMA horizon; warn where they differ from the recipe or from the run's length."""
+    """Log the run's data, networks, BN group and EMA horizon; warn where they differ from the recipe or from
+    the run's length.
+    """
     method = cfg.PSEUDO_LABELS.METHOD
     domain = cfg.DATASETS.NAMES if method == "ground_truth" else cfg.DATASETS.TARGETS
     per_bn, iterations = images_per_bn(cfg), iters_per_epoch * cfg.SOLVER.MAX_EPOCH
@@ -38,11 +40,14 @@ def log_banner(cfg: CfgNode, num_images: int, iters_per_epoch: int) -> None:
     recipe = cfg.MMT.IMAGES_PER_BN
     if recipe and per_bn != recipe:
         logger.warning(
-            f"images per BN: {per_bn}, but this recipe's published results have {recipe}. BN statistics over another number of "
-            "images give other results, often by several mAP; use as many processes or images as the recipe, or expect a difference"
+            f"images per BN: {per_bn}, but this recipe's published results have {recipe}. BN statistics "
+            "over another number of "
+            "images give other results, often by several mAP; use as many processes or images as the "
+            "recipe, or expect a difference"
         )
     if cfg.MMT.EMA.ENABLED and ema_horizon(cfg) > iterations / 4:
         logger.warning(
-            f"the mean teachers average over about {ema_horizon(cfg):.0f} iterations (MMT.EMA.ALPHA {cfg.MMT.EMA.ALPHA}), the run "
+            f"the mean teachers average over about {ema_horizon(cfg):.0f} iterations (MMT.EMA.ALPHA "
+            f"{cfg.MMT.EMA.ALPHA}), the run "
             f"has {iterations}: the teachers will lag behind their students; lower MMT.EMA.ALPHA"
         )

@@ -12,7 +12,8 @@ from mmt_plugin.modeling import MutualMeanTeaching
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 
-# Where a network's weights may stand in a checkpoint: a mean teacher's or student's of our own runs, or a fastreid Baseline.
+# Where a network's weights may stand in a checkpoint: a mean teacher's or student's of our own runs, or a
+# fastreid Baseline.
 NETWORK_PREFIXES = ("teachers.0.", "students.0.", "")
 
 
@@ -32,7 +33,8 @@ def load_file(path: str | os.PathLike) -> dict:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"checkpoint {os.fspath(path)!r} cannot be read as plain weights (truncated, foreign or holding objects): {error}"
+            f"checkpoint {os.fspath(path)!r} cannot be read as plain weights (truncated, foreign or holding "
+            f"objects): {error}"
         ) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
@@ -45,7 +47,9 @@ class MMTCheckpointer(Checkpointer):
     """fastreid's checkpointer, writing atomically and following the number of live classes when it loads."""
 
     def save(self, name: str, **kwargs) -> None:
-        """Write ``<name>.pth``: to a temporary file beside it, synced, then renamed; only then tag it as the last one."""
+        """Write ``<name>.pth``: to a temporary file beside it, synced, then renamed; only then tag it as the
+        last one.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         state = {"model": self.model.state_dict()}
@@ -78,14 +82,18 @@ class MMTCheckpointer(Checkpointer):
             incompatible.missing_keys or incompatible.incorrect_shapes
         ):
             raise CheckpointError(
-                f"the checkpoint does not fit the model: missing {incompatible.missing_keys[:3]}, other shapes "
-                f"{incompatible.incorrect_shapes[:3]}; check MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS and MMT.EMA.ENABLED"
+                f"the checkpoint does not fit the model: missing {incompatible.missing_keys[:3]}, other "
+                "shapes "
+                f"{incompatible.incorrect_shapes[:3]}; check MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS and "
+                "MMT.EMA.ENABLED"
             )
         return incompatible
 
 
 def write_atomically(path: Path, write) -> None:
-    """Call ``write(file)`` on a temporary file, sync it and rename it to ``path``: readers see the old file or the new one."""
+    """Call ``write(file)`` on a temporary file, sync it and rename it to ``path``: readers see the old file
+    or the new one.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -107,7 +115,8 @@ def load_source_weights(network: nn.Module, path: str) -> None:
 
     Args:
         network: a ReIDNetwork.
-        path: a checkpoint of this plugin (its first teacher, else its first student) or of fastreid's Baseline.
+        path: a checkpoint of this plugin (its first teacher, else its first student) or of fastreid's
+            Baseline.
 
     Raises:
         CheckpointError: if any weight other than the classifier's is missing or has another shape.

@@ -1,4 +1,6 @@
-"""Features of a whole image set, and BN statistics re-estimated on it. Shapes: V networks, N images, D feature size."""
+"""Features of a whole image set, and BN statistics re-estimated on it. Shapes: V networks, N images, D
+feature size.
+"""
 
 import torch
 from fastreid.evaluation.evaluator import inference_context
@@ -34,7 +36,8 @@ def extract_features(model: MutualMeanTeaching, loader: DataLoader, description:
 
 @torch.no_grad()
 def reestimate_bn_statistics(model: MutualMeanTeaching, loader: DataLoader) -> None:
-    """Replace the running BN statistics of all inference networks by their average over an image set (AdaBN, arXiv 1603.04779).
+    """Replace the running BN statistics of all inference networks by their average over an image set (AdaBN,
+    arXiv 1603.04779).
 
     Args:
         model: its weights stay as they are.

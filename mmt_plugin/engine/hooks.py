@@ -1,4 +1,6 @@
-"""Hooks of an adaptation run: EMA teachers, selection and checkpoints, and what a person following the run sees."""
+"""Hooks of an adaptation run: EMA teachers, selection and checkpoints, and what a person following the run
+sees.
+"""
 
 import datetime
 import logging
@@ -27,7 +29,8 @@ class EMAHook(HookBase):
         """
         Args:
             alpha: of the temporal average, in [0, 1).
-            warmup: limit alpha to 1 - 1 / (t + 1) at the t-th update (t from 0), so that young teachers average evenly.
+            warmup: limit alpha to 1 - 1 / (t + 1) at the t-th update (t from 0), so that young teachers
+                average evenly.
         """
         self.alpha = alpha
         self.warmup = warmup
@@ -62,7 +65,8 @@ class SelectionHook(HookBase):
             self.best = max(values)
             name = network_names(model)[int(model.inference_index)]
             logger.info(
-                f"Best mAP so far on {self.dataset}: {self.best:.2f} ({name}), selected with that set's labels"
+                f"Best mAP so far on {self.dataset}: {self.best:.2f} ({name}), selected with that set's "
+                "labels"
             )
             self.trainer.checkpointer.save("model_best", epoch=self.trainer.epoch)
 
@@ -102,7 +106,9 @@ class ProgressBar(HookBase):
 
 
 class EpochReport(HookBase):
-    """One line an epoch: losses, learning rate, clusters and their agreement with the truth, images per BN, mAP, time left."""
+    """One line an epoch: losses, learning rate, clusters and their agreement with the truth, images per BN,
+    mAP, time left.
+    """
 
     # (name in the event storage, how to print it); names that a run does not record are left out.
     FIELDS = (

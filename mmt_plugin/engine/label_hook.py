@@ -37,8 +37,8 @@ class GroundTruthHook(HookBase):
 class PseudoLabelHook(HookBase):
     """Cluster the teachers' features of all training images, and start the epoch from the clusters.
 
-    Fewer than two clusters cannot be trained on: the previous epoch's labels are then kept, with a warning; at the first epoch
-    there are none and the run stops with an error that says what to change.
+    Fewer than two clusters cannot be trained on: the previous epoch's labels are then kept, with a warning;
+    at the first epoch there are none and the run stops with an error that says what to change.
     """
 
     def __init__(self, cfg: CfgNode, items: list[Item]):
@@ -77,11 +77,16 @@ class PseudoLabelHook(HookBase):
         return comm.all_gather(mine)[0]
 
     def _keep_previous(self, found: PseudoLabels) -> None:
-        message = f"clustering gave {found.num_clusters} cluster(s) and {found.num_outliers} un-clustered of {len(found.labels)} images"
+        message = (
+            f"clustering gave {found.num_clusters} cluster(s) and {found.num_outliers} un-clustered "
+            f"of {len(found.labels)} images"
+        )
         if self.labels is None:
             raise DegenerateClusteringError(
-                f"{message}. Raise PSEUDO_LABELS.DBSCAN.EPS or lower PSEUDO_LABELS.DBSCAN.MIN_SAMPLES if most images are "
-                "un-clustered, lower EPS if all fell into one cluster, and check that the source weights were loaded"
+                f"{message}. Raise PSEUDO_LABELS.DBSCAN.EPS or lower PSEUDO_LABELS.DBSCAN.MIN_SAMPLES if "
+                "most images are "
+                "un-clustered, lower EPS if all fell into one cluster, and check that the source weights "
+                "were loaded"
             )
         logger.warning(f"{message}: keeping the previous epoch's {self.labels.num_clusters} clusters")
 

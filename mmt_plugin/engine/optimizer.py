@@ -15,8 +15,9 @@ from torch import nn
 def build_optimizer(cfg: CfgNode, students: Iterable[nn.Module]) -> torch.optim.Optimizer:
     """SOLVER.OPT over the students' trainable parameters.
 
-    fastreid's own builder flattens all parameters into one buffer, which classifier rows that come and go rule out; and it
-    matches HEADS_LR_FACTOR and FREEZE_LAYERS by names that start a network, which is why each student is asked for separately.
+    fastreid's own builder flattens all parameters into one buffer, which classifier rows that come and go
+    rule out; and it matches HEADS_LR_FACTOR and FREEZE_LAYERS by names that start a network, which is why
+    each student is asked for separately.
     """
     solver = cfg.SOLVER
     groups: dict[tuple, dict] = {}

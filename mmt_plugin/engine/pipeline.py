@@ -1,4 +1,6 @@
-"""The whole recipe behind one command: source pre-training where it is needed, then adaptation; finished stages are skipped."""
+"""The whole recipe behind one command: source pre-training where it is needed, then adaptation; finished
+stages are skipped.
+"""
 
 import json
 import logging
@@ -102,7 +104,10 @@ def train(cfg: CfgNode, resume: bool) -> dict:
 def selection_rule(cfg: CfgNode) -> str:
     """One sentence: which network is used for inference, and how it was chosen."""
     if cfg.MMT.SELECTION.RULE == "best":
-        return f"inference uses the network and epoch with the best mAP on {cfg.MMT.SELECTION.DATASET} (model_best.pth), labels used"
+        return (
+            f"inference uses the network and epoch with the best mAP on {cfg.MMT.SELECTION.DATASET} "
+            "(model_best.pth), labels used"
+        )
     kind = "teacher" if cfg.MMT.EMA.ENABLED else "student"
     return f"inference uses {kind} 1 at the last epoch; no label took part in choosing it"
 

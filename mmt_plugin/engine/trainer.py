@@ -1,4 +1,6 @@
-"""The trainer of source pre-training, clustering baselines and Mutual Mean-Teaching: fastreid's, plus labels that change."""
+"""The trainer of source pre-training, clustering baselines and Mutual Mean-Teaching: fastreid's, plus labels
+that change.
+"""
 
 import logging
 from collections import OrderedDict
@@ -30,7 +32,8 @@ logger = logging.getLogger("fastreid.mmt")
 class MMTTrainer(DefaultTrainer):
     """fastreid's trainer for models whose labels and classifier rows are renewed while it runs.
 
-    All randomness is derived from SEED and the epoch, so a run resumed after any epoch goes on as if it had not stopped.
+    All randomness is derived from SEED and the epoch, so a run resumed after any epoch goes on as if it had
+    not stopped.
     """
 
     def __init__(self, cfg: CfgNode):
@@ -70,7 +73,9 @@ class MMTTrainer(DefaultTrainer):
         return getattr(self.model, "module", self.model)
 
     def build_hooks(self) -> list[hooks.HookBase]:
-        """fastreid's hooks in fastreid's order, with labels before each epoch and the EMA update after each step."""
+        """fastreid's hooks in fastreid's order, with labels before each epoch and the EMA update after each
+        step.
+        """
         cfg = self.cfg
         selection = None
         if cfg.MMT.SELECTION.RULE == "best":
@@ -101,7 +106,8 @@ class MMTTrainer(DefaultTrainer):
         if self.checkpointer.has_checkpoint():
             if not resume:
                 raise CheckpointError(
-                    f"{self.cfg.OUTPUT_DIR!r} already holds a run: add --resume to continue it, or choose another OUTPUT_DIR"
+                    f"{self.cfg.OUTPUT_DIR!r} already holds a run: add --resume to continue it, or choose "
+                    "another OUTPUT_DIR"
                 )
             checkpoint = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
             self.start_epoch = checkpoint["epoch"] + 1
@@ -124,7 +130,9 @@ class MMTTrainer(DefaultTrainer):
         self.data_loader.set_labels(labels)
 
     def restart_classifiers(self, rows: np.ndarray | None, num_classes: int) -> None:
-        """Give all networks new classifier rows, C x D (random where None), and let the optimiser forget the old ones."""
+        """Give all networks new classifier rows, C x D (random where None), and let the optimiser forget the
+        old ones.
+        """
         rows = None if rows is None else torch.as_tensor(rows)
         changed = self.raw_model.set_classifiers(rows, num_classes)
         forget_moments(self.optimizer, None if self.cfg.MMT.RESET_OPTIMIZER else changed)
@@ -147,7 +155,8 @@ class MMTTrainer(DefaultTrainer):
         model = build_model(cfg)
         millions = sum(p.numel() for p in model.students[0].parameters()) / 1e6
         logger.info(
-            f"{len(model.students)} student(s) and {len(model.teachers)} teacher(s) of {millions:.2f} M parameters"
+            f"{len(model.students)} student(s) and {len(model.teachers)} teacher(s) of {millions:.2f} M "
+            "parameters"
         )
         return model
 
@@ -156,8 +165,8 @@ class MMTTrainer(DefaultTrainer):
         """Metrics in percent of every inference network on every set of DATASETS.TESTS.
 
         Returns:
-            For one test set the chosen network's metrics by name, and each network's as "teacher1/mAP" and so on; for several
-            sets a dict of such dicts.
+            For one test set the chosen network's metrics by name, and each network's as "teacher1/mAP" and so
+            on; for several sets a dict of such dicts.
         """
         return cls.evaluate_networks(cfg, getattr(model, "module", model))[0]
 

@@ -12,7 +12,9 @@ from mmt_plugin.modeling import MutualMeanTeaching
 
 
 class EachNetwork(nn.Module):
-    """The model seen as all of its inference networks at once: a batch of images -> V x B x D L2-normalised features."""
+    """The model seen as all of its inference networks at once: a batch of images -> V x B x D L2-normalised
+    features.
+    """
 
     def __init__(self, model: MutualMeanTeaching):
         super().__init__()

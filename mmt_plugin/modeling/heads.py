@@ -1,4 +1,6 @@
-"""Embedding head whose classifier rows follow the live classes. Shapes: B batch, D feature size, C live classes."""
+"""Embedding head whose classifier rows follow the live classes. Shapes: B batch, D feature size, C live
+classes.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +16,8 @@ CLASSIFIER_STD = 0.001
 class ClusterHead(EmbeddingHead):
     """fastreid's pooling + BNNeck + classifier, where the classifier has exactly one row per live class.
 
-    Clusters come and go with every label update, so rows are replaced rather than allocated once for every image: memory, time
-    and weight decay touch live classes only.
+    Clusters come and go with every label update, so rows are replaced rather than allocated once for every
+    image: memory, time and weight decay touch live classes only.
     """
 
     @configurable
@@ -45,8 +47,8 @@ class ClusterHead(EmbeddingHead):
     def set_classifier(self, rows: Tensor) -> None:
         """Replace the classifier by the given rows, C x D.
 
-        The parameter keeps its identity, so an optimiser that holds it goes on training it; the optimiser's state of the old
-        rows is the caller's to drop.
+        The parameter keeps its identity, so an optimiser that holds it goes on training it; the optimiser's
+        state of the old rows is the caller's to drop.
         """
         self.weight.data = rows.to(self.weight.device, self.weight.dtype).clone()
         self.weight.grad = None
@@ -60,8 +62,8 @@ class ClusterHead(EmbeddingHead):
             targets: B class indices; needed in training by margin classifiers.
 
         Returns:
-            In evaluation the BNNeck feature, B x D, not normalised. In training a dict of ``features`` (B x D, pooled, before the
-            BNNeck unless MODEL.HEADS.NECK_FEAT is "after") and ``logits`` (B x C).
+            In evaluation the BNNeck feature, B x D, not normalised. In training a dict of ``features`` (B x
+            D, pooled, before the BNNeck unless MODEL.HEADS.NECK_FEAT is "after") and ``logits`` (B x C).
         """
         pooled, neck = self.embed(features)
         if not self.training:

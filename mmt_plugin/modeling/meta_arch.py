@@ -25,10 +25,11 @@ from .network import build_network
 class MutualMeanTeaching(nn.Module):
     """A list of student/teacher pairs over the host's backbones and heads (Ge et al., ICLR 2020).
 
-    Pair k sees view k of every image. Student k learns from hard pseudo labels and from the soft predictions of the *next* pair's
-    teacher, which saw another view. With one pair the network learns from its own mean teacher; without teachers
-    (MMT.EMA.ENABLED False) from its peer's current predictions; with soft weights 0 from hard labels alone, which is the
-    clustering baseline, and source pre-training when the labels are annotations.
+    Pair k sees view k of every image. Student k learns from hard pseudo labels and from the soft predictions
+    of the *next* pair's teacher, which saw another view. With one pair the network learns from its own mean
+    teacher; without teachers (MMT.EMA.ENABLED False) from its peer's current predictions; with soft weights 0
+    from hard labels alone, which is the clustering baseline, and source pre-training when the labels are
+    annotations.
     """
 
     @configurable
@@ -46,7 +47,8 @@ class MutualMeanTeaching(nn.Module):
         """
         Args:
             students: the networks that are trained.
-            mean_teachers: whether each student has a mean teacher, which then also gives the inference features.
+            mean_teachers: whether each student has a mean teacher, which then also gives the inference
+                features.
             soft_ce_weight: lambda_id^t, share of the soft classification loss, in [0, 1].
             soft_triplet_weight: lambda_tri^t, share of the soft softmax-triplet loss, in [0, 1].
             ce_epsilon: label smoothing of the hard classification loss.
@@ -95,12 +97,13 @@ class MutualMeanTeaching(nn.Module):
         """Losses in training, features in evaluation.
 
         Args:
-            batch: in training ``images`` B x V x 3 x H x W, ``targets`` B class indices and, optionally, ``bn_images``
-                B' x 3 x H x W that are shown to the students' BN layers only; in evaluation ``images`` B x 3 x H x W. Pixels
-                are in 0-255.
+            batch: in training ``images`` B x V x 3 x H x W, ``targets`` B class indices and, optionally,
+                ``bn_images`` B' x 3 x H x W that are shown to the students' BN layers only; in evaluation
+                ``images`` B x 3 x H x W. Pixels are in 0-255.
 
         Returns:
-            A dict of weighted scalar losses, summed over pairs; or B x D features of the chosen inference network.
+            A dict of weighted scalar losses, summed over pairs; or B x D features of the chosen inference
+            network.
         """
         if not self.training:
             return self.inference_networks[int(self.inference_index)](self.normalize(batch["images"]))
@@ -148,12 +151,16 @@ class MutualMeanTeaching(nn.Module):
         }
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Pixels 0-255 -> zero mean, unit deviation. Never in place: the same images pass through several networks."""
+        """Pixels 0-255 -> zero mean, unit deviation. Never in place: the same images pass through several
+        networks.
+        """
         return (images.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
 
     @torch.no_grad()
     def extract(self, images: Tensor) -> Tensor:
-        """L2-normalised features of every inference network, V x B x D, of images B x 3 x H x W in evaluation mode."""
+        """L2-normalised features of every inference network, V x B x D, of images B x 3 x H x W in evaluation
+        mode.
+        """
         images = self.normalize(images)
         return torch.stack(
             [F.normalize(network(images).float(), dim=1) for network in self.inference_networks]
@@ -168,9 +175,11 @@ class MutualMeanTeaching(nn.Module):
 
     @torch.no_grad()
     def update_teachers(self, alpha: float) -> None:
-        """theta_teacher <- alpha * theta_teacher + (1 - alpha) * theta_student (paper, Eq. 4), parameters only.
+        """theta_teacher <- alpha * theta_teacher + (1 - alpha) * theta_student (paper, Eq. 4), parameters
+        only.
 
-        BN statistics are not averaged: a teacher's come from its own train-mode forwards, as in the published code.
+        BN statistics are not averaged: a teacher's come from its own train-mode forwards, as in the published
+        code.
         """
         average = get_ema_multi_avg_fn(alpha)
         for student, teacher in zip(self.students, self.teachers, strict=False):

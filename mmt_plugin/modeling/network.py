@@ -36,7 +36,8 @@ def build_network(cfg: CfgNode) -> ReIDNetwork:
     if not cfg.MODEL.BACKBONE.STEM_RELU:
         if cfg.MODEL.BACKBONE.NAME != "build_resnet_backbone":
             raise ValueError(
-                f"MODEL.BACKBONE.STEM_RELU False is defined for build_resnet_backbone only, not {cfg.MODEL.BACKBONE.NAME}"
+                "MODEL.BACKBONE.STEM_RELU False is defined for build_resnet_backbone only, not "
+                f"{cfg.MODEL.BACKBONE.NAME}"
             )
         backbone.relu = nn.Identity()
     if cfg.MODEL.BACKBONE.FEAT_DIM == 0:

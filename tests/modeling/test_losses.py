@@ -72,7 +72,9 @@ def test_label_smooth_cross_entropy_is_the_definition(batch, classes, epsilon):
 
 
 def triplet_by_hand(student, teacher, targets):
-    """Mean binary cross-entropy of the teacher's against the student's triplet probabilities, and the hard version."""
+    """Mean binary cross-entropy of the teacher's against the student's triplet probabilities, and the hard
+    version.
+    """
     hard, soft, n = 0.0, 0.0, len(targets)
     distance = [[(a - b).norm().item() for b in student] for a in student]
     for i in range(n):
@@ -137,5 +139,5 @@ def test_soft_losses_are_smallest_where_student_equals_teacher():
     ],
 )
 def test_wrong_shapes_and_single_identities_are_refused(call):
-    with pytest.raises(ValueError, match="expected|negative"):
+    with pytest.raises(ValueError, match=r"expected|negative"):
         call()

@@ -8,8 +8,8 @@ from torch import Tensor
 def label_smooth_cross_entropy(logits: Tensor, targets: Tensor, epsilon: float = 0.1) -> Tensor:
     """Mean cross-entropy against targets smoothed over all C live classes.
 
-    The true class gets 1 - epsilon + epsilon / C, every other class epsilon / C, as in the published MMT code (fastreid's own
-    smoothing spreads epsilon over the C - 1 other classes).
+    The true class gets 1 - epsilon + epsilon / C, every other class epsilon / C, as in the published MMT code
+    (fastreid's own smoothing spreads epsilon over the C - 1 other classes).
 
     Args:
         logits: B x C, floating point.

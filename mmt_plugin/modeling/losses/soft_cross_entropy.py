@@ -21,7 +21,8 @@ def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor
     """
     if student_logits.dim() != 2 or student_logits.shape != teacher_logits.shape:
         raise ValueError(
-            f"expected two B x C tensors, got student {tuple(student_logits.shape)} and teacher {tuple(teacher_logits.shape)}"
+            f"expected two B x C tensors, got student {tuple(student_logits.shape)} and teacher "
+            f"{tuple(teacher_logits.shape)}"
         )
     teacher_probabilities = F.softmax(teacher_logits.detach().float(), dim=1)
     return F.cross_entropy(student_logits.float(), teacher_probabilities)

@@ -1,7 +1,8 @@
 """Softmax-triplet losses with batch-hard mining, on hard and on soft labels. Shapes: B batch, D feature size.
 
-T(i) = softmax over the distances to the hardest positive and to the hardest negative, its second entry, is the probability that
-the positive lies nearer than the negative. The hard loss asks for T = 1; the soft loss asks for the teacher's T.
+T(i) = softmax over the distances to the hardest positive and to the hardest negative, its second entry, is
+the probability that the positive lies nearer than the negative. The hard loss asks for T = 1; the soft loss
+asks for the teacher's T.
 """
 
 import torch
@@ -13,7 +14,9 @@ MIN_SQUARED_DISTANCE = 1e-12
 
 
 def euclidean_distance(features: Tensor) -> Tensor:
-    """Pairwise Euclidean distances, B x B, of features B x D, by the expansion |a|^2 + |b|^2 - 2ab, in float32 at least."""
+    """Pairwise Euclidean distances, B x B, of features B x D, by the expansion |a|^2 + |b|^2 - 2ab, in
+    float32 at least.
+    """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     squared_norm = features.pow(2).sum(dim=1)
     squared = squared_norm[:, None] + squared_norm[None, :] - 2 * features @ features.t()
@@ -79,8 +82,8 @@ def softmax_triplet_loss(features: Tensor, targets: Tensor) -> Tensor:
 def soft_softmax_triplet_loss(student_features: Tensor, teacher_features: Tensor, targets: Tensor) -> Tensor:
     """Mean binary cross-entropy between the teacher's T and the student's T (MMT paper, Eq. 8).
 
-    The triplets are mined on the student's distances; the teacher's distances are read at the same index pairs. No gradient
-    reaches the teacher.
+    The triplets are mined on the student's distances; the teacher's distances are read at the same index
+    pairs. No gradient reaches the teacher.
 
     Args:
         student_features: B x D pooled features before the BNNeck, not normalised.
