@@ -1,4 +1,4 @@
-"""Datasets that know images only: identities are looked up outside, because pseudo labels change every epoch."""
+"""Datasets that know images only: identities are looked up outside, as pseudo labels change every epoch."""
 
 from collections.abc import Callable, Sequence
 

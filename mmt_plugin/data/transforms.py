@@ -32,7 +32,7 @@ class RandomErasing:
         self.value = torch.tensor(value).view(-1, 1, 1)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Erase one rectangle of an image 3 x H x W, in place; returned unchanged if none fits in 100 tries."""
+        """Erase one rectangle of an image 3 x H x W, in place; none if none fits in 100 tries."""
         if random.random() > self.probability:
             return image
         height, width = image.shape[1:]

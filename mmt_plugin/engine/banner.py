@@ -9,7 +9,7 @@ logger = logging.getLogger("fastreid.mmt")
 
 
 def images_per_bn(cfg: CfgNode) -> int:
-    """Images that share one set of BN statistics: each process normalises its share of the batch on its own."""
+    """Images that share BN statistics: each process normalises its share of the batch on its own."""
     synchronised = "syncBN" in (cfg.MODEL.BACKBONE.NORM, cfg.MODEL.HEADS.NORM)
     return cfg.SOLVER.IMS_PER_BATCH // (1 if synchronised else comm.get_world_size())
 

@@ -86,7 +86,7 @@ class MutualMeanTeaching(nn.Module):
 
     @property
     def inference_networks(self) -> nn.ModuleList:
-        """The networks that label and are evaluated: the mean teachers, or the students where there are none."""
+        """The networks that label and are evaluated: the mean teachers, or without them the students."""
         return self.teachers if len(self.teachers) else self.students
 
     @property
