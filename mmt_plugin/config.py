@@ -6,7 +6,10 @@ and its published code (github.com/yxgeee/MMT) differ, the default is the code's
 the paper's.
 """
 
-from fastreid.config import CfgNode
+from collections.abc import Sequence
+from os import PathLike
+
+from fastreid.config import CfgNode, get_cfg
 
 from mmt_plugin.data.synthetic import add_synthetic_config
 
@@ -43,6 +46,15 @@ def add_mmt_config(cfg: CfgNode) -> None:
     _add_method_config(_C)
     _add_pseudo_label_config(_C)
     add_synthetic_config(_C)
+
+
+def load_config(config_file: str | PathLike, opts: Sequence = ()) -> CfgNode:
+    """fastreid's and the plugin's defaults, overridden by a file and then by KEY VALUE pairs."""
+    cfg = get_cfg()
+    add_mmt_config(cfg)
+    cfg.merge_from_file(str(config_file))
+    cfg.merge_from_list(list(opts))
+    return cfg
 
 
 def _add_method_config(_C: CfgNode) -> None:

@@ -1,20 +1,21 @@
 #!/usr/bin/env python
-"""Train or evaluate: Mutual Mean-Teaching, its baselines and source pre-training, or any plain fastreid
-config.
-"""
+"""Train or evaluate Mutual Mean-Teaching, its baselines, source pre-training, or any plain fastreid config."""
 
+import mmt_plugin  # noqa: F401  (first: it makes fastreid importable, in spawned loader workers, too)
+
+# isort: split
 import sys
+import time
 
-from fastreid.config import CfgNode, get_cfg
+from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, default_argument_parser, default_setup
 from fastreid.utils.checkpoint import Checkpointer
 
-import mmt_plugin  # noqa: F401  (first: makes fastreid importable; spawned workers rely on it, too)
-from mmt_plugin import add_mmt_config, host
-from mmt_plugin.config import ConfigError, check_config
+from mmt_plugin import host
+from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.data import synthetic
 from mmt_plugin.data.build import build_extraction_loader, training_items
-from mmt_plugin.engine import MMTTrainer, load_for_evaluation, run
+from mmt_plugin.engine import MMTTrainer, load_for_evaluation, run, write_results
 from mmt_plugin.engine.checkpoint import CheckpointError
 from mmt_plugin.engine.features import reestimate_bn_statistics
 from mmt_plugin.engine.label_hook import DegenerateClusteringError
@@ -22,10 +23,7 @@ from mmt_plugin.engine.label_hook import DegenerateClusteringError
 
 def setup(args) -> CfgNode:
     """The checked, frozen config of the command line."""
-    cfg = get_cfg()
-    add_mmt_config(cfg)
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = load_config(args.config_file, args.opts)
     host.resolve_device(cfg)
     if is_mmt(cfg):
         check_config(cfg)
@@ -40,18 +38,22 @@ def is_mmt(cfg: CfgNode) -> bool:
 
 
 def evaluate(cfg: CfgNode) -> dict:
-    """Evaluate MODEL.WEIGHTS; with TEST.PRECISE_BN, after BN statistics were re-estimated on that dataset's
-    training images.
+    """Evaluate MODEL.WEIGHTS, and record the metrics as evaluation.json in OUTPUT_DIR.
+
+    With TEST.PRECISE_BN, BN statistics are first re-estimated on that dataset's training images.
     """
     if not is_mmt(cfg):
         model = DefaultTrainer.build_model(cfg)
         Checkpointer(model).load(cfg.MODEL.WEIGHTS)
         return DefaultTrainer.test(cfg, model)
+    start = time.perf_counter()
     model = load_for_evaluation(cfg)
     if cfg.TEST.PRECISE_BN.ENABLED:
         items = training_items([cfg.TEST.PRECISE_BN.DATASET])
         reestimate_bn_statistics(model, build_extraction_loader(cfg, items))
-    return MMTTrainer.test(cfg, model)
+    metrics = MMTTrainer.test(cfg, model)
+    write_results(cfg, "evaluation.json", metrics, time.perf_counter() - start)
+    return metrics
 
 
 def main(args) -> dict:

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import yaml
-from fastreid.config import CfgNode, get_cfg
+from fastreid.config import CfgNode
 from fastreid.utils import comm
 
-from mmt_plugin.config import ConfigError, add_mmt_config, check_config
+from mmt_plugin.config import ConfigError, check_config, load_config
 
 from .checkpoint import CheckpointError, write_atomically
 from .trainer import MMTTrainer
@@ -88,17 +88,27 @@ def train(cfg: CfgNode, resume: bool) -> dict:
     trainer = MMTTrainer(cfg)
     trainer.resume_or_load(resume)
     results = dict(trainer.train() or {})
+    clusters = trainer.storage.latest().get("clusters", (None,))[0]
+    write_results(cfg, RESULTS, results, time.perf_counter() - start, clusters)
+    logger.info(f"Model: {Path(cfg.OUTPUT_DIR, FINAL_MODEL)}; {selection_rule(cfg)}")
+    return results
+
+
+def write_results(
+    cfg: CfgNode, file_name: str, metrics: dict, seconds: float, clusters: float | None = None
+) -> None:
+    """Record what a stage found, as a JSON file in OUTPUT_DIR. A training's ``results.json`` marks it
+    complete.
+    """
     if comm.is_main_process():
         record = {
-            "metrics": results,
-            "minutes": (time.perf_counter() - start) / 60,
+            "metrics": metrics,
+            "clusters": clusters,
+            "minutes": seconds / 60,
             "selection": selection_rule(cfg),
         }
-        write_atomically(
-            results_file, lambda file: file.write(json.dumps(record, indent=1, default=float).encode())
-        )
-        logger.info(f"Model: {Path(cfg.OUTPUT_DIR, FINAL_MODEL)}; {record['selection']}")
-    return results
+        text = json.dumps(record, indent=1, default=float)
+        write_atomically(Path(cfg.OUTPUT_DIR, file_name), lambda file: file.write(text.encode()))
 
 
 def selection_rule(cfg: CfgNode) -> str:
@@ -121,9 +131,7 @@ def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:
     path = Path(config_file).parent / cfg.MMT.SOURCE.CONFIG_FILE
     if not path.is_file():
         raise ConfigError(f"MMT.SOURCE.CONFIG_FILE is {cfg.MMT.SOURCE.CONFIG_FILE!r}: there is no {path}")
-    source = get_cfg()
-    add_mmt_config(source)
-    source.merge_from_file(str(path))
+    source = load_config(path)
     for name in (*SHARED_NODES, *SHARED_KEYS, *(f"MODEL.HEADS.{key}" for key in SHARED_HEAD_KEYS)):
         parents, leaf = name.split(".")[:-1], name.split(".")[-1]
         ours, theirs = cfg, source
