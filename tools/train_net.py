@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train or evaluate Mutual Mean-Teaching, its baselines, source pre-training, or any plain fastreid config."""
+"""Train or evaluate Mutual Mean-Teaching, its baselines, source pre-training, or any fastreid config."""
 
 import mmt_plugin  # noqa: F401  (first: it makes fastreid importable, in spawned loader workers, too)
 

@@ -1,0 +1,90 @@
+"""The classifier that follows the live classes."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmt_plugin.modeling.network import build_network
+
+
+@pytest.fixture
+def network(tiny_config):
+    torch.manual_seed(0)
+    network = build_network(tiny_config())
+    network.heads.set_num_classes(7)
+    return network
+
+
+def test_outputs_by_mode(network):
+    images = torch.randn(4, 3, 64, 32)
+    out = network(images, torch.zeros(4, dtype=torch.long))
+    assert out["logits"].shape == (4, 7)
+    pooled = network.heads.pool_layer(network.backbone(images))[..., 0, 0]
+    torch.testing.assert_close(out["features"], pooled)
+    network.eval()
+    feature = network(images)
+    torch.testing.assert_close(
+        feature, network.heads.bottleneck(network.heads.pool_layer(network.backbone(images)))[..., 0, 0]
+    )
+
+
+def test_triplet_feature_is_before_the_neck_and_logits_are_after(network):
+    images = torch.randn(4, 3, 64, 32)
+    network.eval()
+    pooled, neck = network.heads.embed(network.backbone(images))
+    network.heads.training = True
+    out = network(images)
+    torch.testing.assert_close(out["features"], pooled)
+    torch.testing.assert_close(out["logits"], F.linear(neck, network.heads.weight))
+
+
+def test_set_classifier_keeps_the_parameter_and_trains_it(network):
+    weight = network.heads.weight
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    rows = F.normalize(torch.randn(3, weight.shape[1]), dim=1)
+    network.heads.set_classifier(rows)
+    assert network.heads.weight is weight
+    torch.testing.assert_close(weight.data, rows)
+    out = network(torch.randn(4, 3, 64, 32))
+    assert out["logits"].shape == (4, 3)
+    F.cross_entropy(out["logits"], torch.tensor([0, 1, 2, 0])).backward()
+    optimizer.step()
+    assert not torch.equal(weight.data, rows)
+
+
+def test_rows_given_are_copied(network):
+    rows = torch.ones(2, network.heads.weight.shape[1])
+    network.heads.set_classifier(rows)
+    rows.zero_()
+    assert network.heads.weight.min() == 1
+
+
+def test_dropout_sits_before_the_classifier_only(tiny_config):
+    network = build_network(tiny_config(MODEL__HEADS__DROPOUT=0.5))
+    network.heads.set_classifier(torch.eye(network.heads.weight.shape[1]))
+    images = torch.randn(8, 3, 64, 32)
+    logits = network(images)["logits"]
+    dropped = (logits == 0).float().mean()
+    assert 0.35 < dropped < 0.65
+    torch.manual_seed(1)
+    first = network(images)["features"]
+    torch.testing.assert_close(first, network(images)["features"])
+
+
+def test_stem_relu_is_an_error_where_there_is_none(tiny_config):
+    with pytest.raises(ValueError, match=r"STEM_RELU.*build_osnet_backbone"):
+        build_network(tiny_config(MODEL__BACKBONE__STEM_RELU=False))
+
+
+def test_stem_relu_off_changes_a_resnet(tiny_config):
+    outputs = []
+    for relu in (True, False):
+        torch.manual_seed(0)
+        cfg = tiny_config(
+            MODEL__BACKBONE__NAME="build_resnet_backbone",
+            MODEL__BACKBONE__DEPTH="18x",
+            MODEL__BACKBONE__STEM_RELU=relu,
+        )
+        outputs.append(build_network(cfg).eval()(torch.ones(1, 3, 64, 32)))
+    assert outputs[0].shape == (1, 512)
+    assert not torch.allclose(*outputs)
