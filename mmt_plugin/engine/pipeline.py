@@ -70,10 +70,6 @@ def pretrain(cfg: CfgNode, resume: bool) -> str:
         logger.info(f"Source model of seed {cfg.SEED} is there already: {final}")
     else:
         logger.info(f"Pre-training the source model of seed {cfg.SEED} into {cfg.OUTPUT_DIR}")
-        if comm.is_main_process():
-            os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-            Path(cfg.OUTPUT_DIR, "config.yaml").write_text(cfg.dump())
-        comm.synchronize()
         train(cfg, resume)
     return str(final)
 
@@ -84,6 +80,10 @@ def train(cfg: CfgNode, resume: bool) -> dict:
     if resume and results_file.exists():
         logger.info(f"This run is complete: {results_file}")
         return json.loads(results_file.read_text())["metrics"]
+    if comm.is_main_process():
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        Path(cfg.OUTPUT_DIR, "config.yaml").write_text(cfg.dump())
+    comm.synchronize()
     start = time.perf_counter()
     trainer = MMTTrainer(cfg)
     trainer.resume_or_load(resume)

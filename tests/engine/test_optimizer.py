@@ -1,0 +1,72 @@
+"""The optimiser over all students."""
+
+import pytest
+import torch
+from fastreid.modeling.meta_arch import build_model
+from fastreid.solver.build import get_default_optimizer_params
+
+from mmt_plugin.engine.optimizer import build_optimizer, forget_moments
+
+
+def settings(optimizer) -> dict[int, tuple]:
+    """Learning rate and weight decay by parameter."""
+    return {
+        id(p): (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+
+
+def test_every_student_gets_the_host_s_hyper_parameters(tiny_config):
+    cfg = tiny_config(SOLVER__HEADS_LR_FACTOR=10.0, SOLVER__BIAS_LR_FACTOR=2.0, SOLVER__WEIGHT_DECAY_NORM=0.0)
+    model = build_model(cfg)
+    optimizer = build_optimizer(cfg, model.students)
+    ours = settings(optimizer)
+    solver = cfg.SOLVER
+    count = 0
+    for student in model.students:
+        for entry in get_default_optimizer_params(
+            student, solver.BASE_LR, solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM, solver.BIAS_LR_FACTOR,
+            solver.HEADS_LR_FACTOR, solver.WEIGHT_DECAY_BIAS,
+        ):  # fmt: skip
+            for parameter in entry["params"]:
+                assert ours[id(parameter)] == (entry["lr"], entry["weight_decay"])
+                count += 1
+    assert count == len(ours) == sum(p.requires_grad for s in model.students for p in s.parameters())
+    assert ours[id(model.students[1].heads.weight)][0] == pytest.approx(10 * solver.BASE_LR)
+    assert len(optimizer.param_groups) <= 6
+
+
+def test_one_group_where_hyper_parameters_agree(tiny_config):
+    cfg = tiny_config()
+    assert len(build_optimizer(cfg, build_model(cfg).students).param_groups) == 1
+
+
+def test_sgd_takes_momentum(tiny_config):
+    cfg = tiny_config(SOLVER__OPT="SGD", SOLVER__MOMENTUM=0.7)
+    assert build_optimizer(cfg, build_model(cfg).students).param_groups[0]["momentum"] == 0.7
+
+
+def test_a_step_moves_all_students_and_no_teacher(tiny_config):
+    cfg = tiny_config(MODEL__BACKBONE__NAME="build_resnet_backbone", MODEL__BACKBONE__DEPTH="18x")
+    model = build_model(cfg)
+    model.set_classifiers(None, 4)
+    optimizer = build_optimizer(cfg, model.students)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    images = 255 * torch.rand(8, 2, 3, 64, 32)
+    sum(model({"images": images, "targets": torch.arange(4).repeat_interleave(2)}).values()).backward()
+    optimizer.step()
+    for name, value in model.named_parameters():
+        moved = not torch.equal(value, before[name])
+        assert moved == (name.startswith("students") and value.requires_grad), name
+
+
+def test_forget_moments(tiny_config):
+    weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer = torch.optim.Adam(weights)
+    sum(w.sum() for w in weights).backward()
+    optimizer.step()
+    forget_moments(optimizer, weights[:1])
+    assert set(optimizer.state) == {weights[1]}
+    forget_moments(optimizer)
+    assert not optimizer.state
