@@ -1,0 +1,95 @@
+"""The result of clustering. Shapes: N images, D feature size, C clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoLabels:
+    """One label an image, and what training needs to know of the clusters.
+
+    Attributes:
+        labels: N int64; 0..C-1, every value in use, or -1 for an image of no cluster.
+        centroids: C x D float32, the L2-normalised mean of the member features.
+        counts: C int64, images in each cluster.
+        eps: DBSCAN radius the labels were made with; None for other methods.
+
+    Raises:
+        ValueError: if the parts do not fit together.
+    """
+
+    labels: np.ndarray
+    centroids: np.ndarray
+    counts: np.ndarray
+    eps: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that labels are dense and agree with counts and centroids."""
+        counted = np.bincount(self.labels[self.labels >= 0], minlength=self.num_clusters)
+        if not np.array_equal(counted, self.counts) or (counted == 0).any():
+            raise ValueError(
+                f"labels are not dense, or the counts of {self.num_clusters} clusters are not theirs"
+            )
+        if self.centroids.ndim != 2 or len(self.centroids) != self.num_clusters:
+            raise ValueError(f"centroids have shape {self.centroids.shape}; expected {self.num_clusters} x D")
+
+    @classmethod
+    def from_features(
+        cls, labels: np.ndarray, features: np.ndarray, eps: float | None = None
+    ) -> PseudoLabels:
+        """Derive counts and centroids from labels.
+
+        Args:
+            labels: N int64, dense from 0, -1 for an image of no cluster.
+            features: N x D float32.
+            eps: DBSCAN radius behind the labels.
+        """
+        clustered = np.flatnonzero(labels >= 0)
+        counts = np.bincount(labels[clustered])
+        members = csr_array(
+            (np.ones(len(clustered), np.float32), (labels[clustered], clustered)),
+            shape=(len(counts), len(labels)),
+        )
+        means = (members @ features) / counts[:, None].astype(np.float32)
+        norms = np.linalg.norm(means, axis=1, keepdims=True)
+        return cls(labels, means / np.maximum(norms, 1e-12), counts, eps)
+
+    @property
+    def num_clusters(self) -> int:
+        """C."""
+        return len(self.counts)
+
+    @property
+    def num_outliers(self) -> int:
+        """Images of no cluster."""
+        return int((self.labels < 0).sum())
+
+    @property
+    def largest(self) -> int:
+        """Images in the largest cluster; 0 without clusters."""
+        return int(self.counts.max(initial=0))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain scalars only, fit for a checkpoint that is loaded with weights_only."""
+        return {
+            "labels": torch.from_numpy(self.labels),
+            "centroids": torch.from_numpy(self.centroids),
+            "counts": torch.from_numpy(self.counts),
+            "eps": self.eps,
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> PseudoLabels:
+        """Rebuild what `state_dict` returned.
+
+        Raises:
+            KeyError: if an entry is missing.
+            ValueError: if the entries do not fit together.
+        """
+        return cls(state["labels"].numpy(), state["centroids"].numpy(), state["counts"].numpy(), state["eps"])
