@@ -80,8 +80,9 @@ def test_loading_follows_the_number_of_classes(tiny_config, tmp_path):
     loaded = build_model(tiny_config())
     MMTCheckpointer(loaded).load(str(tmp_path / "model.pth"))
     assert loaded.num_classes == 11
+    restored = loaded.state_dict()
     for name, value in saved.state_dict().items():
-        assert torch.equal(value, loaded.state_dict()[name]), name
+        assert torch.equal(value, restored[name]), name
 
 
 def test_checkpoint_of_another_model_is_an_error(tiny_config, tmp_path):
@@ -102,8 +103,9 @@ def test_source_weights_from_the_host_s_and_our_own_checkpoints(tiny_config, tmp
     source.heads.set_num_classes(5)
     network.heads.set_num_classes(3)
     load_source_weights(network, source_file(source, tmp_path, prefix))
+    expected = source.state_dict()
     for name, value in network.state_dict().items():
-        assert name == "heads.weight" or torch.equal(value, source.state_dict()[name]), name
+        assert name == "heads.weight" or torch.equal(value, expected[name]), name
     assert network.heads.num_classes == 3
 
 

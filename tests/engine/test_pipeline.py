@@ -78,10 +78,11 @@ def test_students_start_from_their_own_source_models(mmt_config):
         trainer.raw_model.students, trainer.raw_model.teachers, paths, strict=True
     ):
         source = load_file(path)["model"]
+        teacher_state = teacher.state_dict()
         for name, value in student.state_dict().items():
             if name != "heads.weight":
                 assert torch.equal(value, source[f"students.0.{name}"]), name
-                assert torch.equal(value, teacher.state_dict()[name]), name
+                assert torch.equal(value, teacher_state[name]), name
 
 
 class StopError(Exception):

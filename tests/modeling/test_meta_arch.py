@@ -200,5 +200,6 @@ def test_copy_students_to_teachers_includes_buffers_and_class_count(make_model):
         if buffer.is_floating_point():
             buffer.add_(1)
     model.copy_students_to_teachers()
+    teacher = model.teachers[1].state_dict()
     for name, value in model.students[1].state_dict().items():
-        assert torch.equal(value, model.teachers[1].state_dict()[name]), name
+        assert torch.equal(value, teacher[name]), name
