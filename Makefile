@@ -22,7 +22,9 @@ $(STAMP): setup.cfg pyproject.toml
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python tools/compare.py --config-file configs/synthetic/plaza2metro_demo.yml OUTPUT_DIR $(OUTPUT)
+	$(BIN)/python tools/compare.py --output $(OUTPUT) \
+		"hard-label baseline=configs/synthetic/plaza2metro_baseline.yml" \
+		"MMT=configs/synthetic/plaza2metro_mmt.yml"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -109,9 +109,6 @@ def test_a_comparison_ends_with_its_table(call, tmp_path):
         f"MMT={SYNTHETIC / 'plaza2metro_mmt.yml'}",
         "--output",
         tmp_path,
-        "--seeds",
-        1,
-        2,
         "--opts",
         *tiny(TEST__EVAL_PERIOD=1),
     ]
@@ -125,7 +122,6 @@ def test_a_comparison_ends_with_its_table(call, tmp_path):
         "baseline",
         "MMT",
     ]
-    assert all("±" in row for row in rows[1:])
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert "rank_list.jpg" in out
     again = succeeded(call(*arguments))
