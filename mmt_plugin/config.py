@@ -26,8 +26,8 @@ def add_mmt_config(cfg: CfgNode) -> None:
 
     # "auto" is CUDA where there is one, else the CPU.
     _C.MODEL.DEVICE = "auto"
-    # ReLU after the stem's first BN. The published MMT ResNet-50 has none, its IBN-ResNet-50 has it. ResNet
-    # builder only.
+    # ReLU after the stem's first BN. The published MMT ResNet-50 has none, its IBN-ResNet-50 has it.
+    # For build_resnet_backbone; other backbones keep their own stems.
     _C.MODEL.BACKBONE.STEM_RELU = True
     # Dropout between the BNNeck feature and the classifier, in training. The MMT authors suggest trying 0.5.
     _C.MODEL.HEADS.DROPOUT = 0.0
@@ -225,6 +225,7 @@ def check_config(cfg: CfgNode) -> None:
             "evaluates; "
             f"it is {mmt.SELECTION.DATASET!r}, DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}",
         ),
+        *_label_rules(labels),
         (
             cfg.INPUT.REA.VARIANT in ("mmt", "host"),
             f"INPUT.REA.VARIANT is {cfg.INPUT.REA.VARIANT!r}; choose 'mmt' or 'host'",
@@ -233,3 +234,41 @@ def check_config(cfg: CfgNode) -> None:
     problems = [message for holds, message in rules if not holds]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _label_rules(labels: CfgNode) -> list[tuple[bool, str]]:
+    """What holds for PSEUDO_LABELS, each with the sentence to say where it does not."""
+    choices = {
+        "OUTLIERS": (labels.OUTLIERS, ("drop", "singletons")),
+        "JACCARD_WEIGHTS": (labels.JACCARD_WEIGHTS, ("softmax", "scaled")),
+        "DBSCAN.EPS_RULE": (labels.DBSCAN.EPS_RULE, ("fixed", "rho")),
+    }
+    minima = {
+        "K1": (labels.K1, 1),
+        "K2": (labels.K2, 1),
+        "DBSCAN.MIN_SAMPLES": (labels.DBSCAN.MIN_SAMPLES, 1),
+        "KMEANS.NUM_CLUSTERS": (labels.KMEANS.NUM_CLUSTERS, 2),
+        "KMEANS.NUM_ITERATIONS": (labels.KMEANS.NUM_ITERATIONS, 1),
+    }
+    return [
+        *(
+            (value in accepted, f"PSEUDO_LABELS.{key} is {value!r}; choose one of {', '.join(accepted)}")
+            for key, (value, accepted) in choices.items()
+        ),
+        *(
+            (value >= least, f"PSEUDO_LABELS.{key} is {value}; it must be at least {least}")
+            for key, (value, least) in minima.items()
+        ),
+        (
+            labels.K2 <= labels.K1,
+            f"PSEUDO_LABELS.K2 is {labels.K2}, more than PSEUDO_LABELS.K1, which is {labels.K1}",
+        ),
+        (
+            0 <= labels.DBSCAN.EPS < 1,
+            f"PSEUDO_LABELS.DBSCAN.EPS is {labels.DBSCAN.EPS}; Jaccard distances call for [0, 1)",
+        ),
+        (
+            0 < labels.DBSCAN.RHO <= 1,
+            f"PSEUDO_LABELS.DBSCAN.RHO is {labels.DBSCAN.RHO}; it must lie in (0, 1]",
+        ),
+    ]

@@ -1,5 +1,5 @@
-"""Miniatures of the real data sets: a few tiny pictures each, in the folders, lists and file names that fastreid's
-classes read below FASTREID_DATASETS.
+"""Miniatures of the real data sets: a few tiny pictures each, in the folders, lists and file names that
+fastreid's classes read below FASTREID_DATASETS.
 """
 
 from collections.abc import Iterator

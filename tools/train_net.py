@@ -78,5 +78,5 @@ if __name__ == "__main__":
             dist_url=arguments.dist_url,
             args=(arguments,),
         )
-    except (ConfigError, CheckpointError, DegenerateClusteringError) as error:
+    except (ConfigError, CheckpointError, DegenerateClusteringError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")

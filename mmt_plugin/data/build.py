@@ -1,13 +1,13 @@
 """Datasets by name, and loaders whose workers live as long as the run."""
 
-import logging
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from fastreid.config import CfgNode
-from fastreid.data import build as host_build
 from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
 from fastreid.data.samplers import InferenceSampler
 from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
@@ -18,7 +18,15 @@ from .dataset import Item, TestImages, TrainImages
 from .samplers import IdentityBatchSampler, ShuffledBatchSampler
 from .transforms import build_train_transform
 
-logger = logging.getLogger("fastreid.mmt.data")
+
+def build_dataset(name: str, **options: object) -> ImageDataset:
+    """A registered dataset, read from below the folder that FASTREID_DATASETS names.
+
+    Raises:
+        KeyError: if no dataset of that name is registered.
+        FileNotFoundError: if its folder is missing.
+    """
+    return DATASET_REGISTRY.get(name)(root=os.getenv("FASTREID_DATASETS", "datasets"), **options)
 
 
 def training_items(names: Sequence[str], combineall: bool = False) -> list[Item]:
@@ -26,17 +34,16 @@ def training_items(names: Sequence[str], combineall: bool = False) -> list[Item]
     and rank.
 
     Raises:
-        KeyError: if a dataset is not registered.
-        RuntimeError: if a dataset's folder is missing or holds no training images.
+        RuntimeError: if there are none.
     """
     items: list[Item] = []
     for name in names:
-        dataset = DATASET_REGISTRY.get(name)(root=host_build._root, combineall=combineall)
+        dataset = build_dataset(name, combineall=combineall)
         if comm.is_main_process():
             dataset.show_train()
         items.extend(dataset.train)
     if not items:
-        raise RuntimeError(f"no training images in {', '.join(names)} under {host_build._root!r}")
+        raise RuntimeError(f"no training images in {', '.join(names)}")
     return sorted(items)
 
 

@@ -33,6 +33,7 @@ def log_banner(cfg: CfgNode, num_images: int, iters_per_epoch: int) -> None:
         f"soft weights: classification {cfg.MMT.SOFT_CE_WEIGHT}, triplet {cfg.MMT.SOFT_TRI_WEIGHT}",
         f"{cfg.SOLVER.MAX_EPOCH} epochs of {iters_per_epoch} iterations of {cfg.SOLVER.IMS_PER_BATCH} images",
         f"images per BN: {per_bn}",
+        f"seed: {cfg.SEED}",
     ]
     if cfg.MMT.EMA.ENABLED:
         lines.append(f"EMA horizon: {ema_horizon(cfg):.0f} iterations of the run's {iterations}")

@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 
 from fastreid.config import CfgNode
-from fastreid.data import build as host_build
-from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 from tqdm import tqdm
 
+from mmt_plugin.data.build import build_dataset
 from mmt_plugin.evaluation import network_names
 from mmt_plugin.reporting import draw_rank_list
 
@@ -157,7 +156,7 @@ class RankListHook(HookBase):
         if trainer.epoch + 1 < trainer.max_epoch or not trainer.evaluators or comm.get_world_size() > 1:
             return
         name, evaluator = next(iter(trainer.evaluators.items()))
-        dataset = DATASET_REGISTRY.get(name)(root=host_build._root)
+        dataset = build_dataset(name)
         query, gallery = evaluator.features(int(trainer.raw_model.inference_index))
         path = Path(self.cfg.OUTPUT_DIR, "rank_list.jpg")
         draw_rank_list(dataset.query, dataset.gallery, query, gallery, path)

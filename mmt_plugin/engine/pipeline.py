@@ -63,9 +63,9 @@ def run(cfg: CfgNode, config_file: str, resume: bool) -> dict:
 
 
 def pretrain(cfg: CfgNode, resume: bool) -> str:
-    """Train one source model unless its final checkpoint is there already; returns that checkpoint's path."""
+    """Train one source model unless that is done already; returns its final checkpoint's path."""
     final = Path(cfg.OUTPUT_DIR, FINAL_MODEL)
-    if final.exists():
+    if Path(cfg.OUTPUT_DIR, RESULTS).exists():
         _check_same_recipe(cfg)
         logger.info(f"Source model of seed {cfg.SEED} is there already: {final}")
     else:
@@ -87,9 +87,9 @@ def train(cfg: CfgNode, resume: bool) -> dict:
     start = time.perf_counter()
     trainer = MMTTrainer(cfg)
     trainer.resume_or_load(resume)
-    results = dict(trainer.train() or {})
-    clusters = trainer.storage.latest().get("clusters", (None,))[0]
-    write_results(cfg, RESULTS, results, time.perf_counter() - start, clusters)
+    # A run that was stopped after its last epoch has nothing left to train, but must still be evaluated.
+    results = dict(trainer.train() or trainer.test(cfg, trainer.raw_model))
+    write_results(cfg, RESULTS, results, time.perf_counter() - start, trainer.num_clusters)
     logger.info(f"Model: {Path(cfg.OUTPUT_DIR, FINAL_MODEL)}; {selection_rule(cfg)}")
     return results
 

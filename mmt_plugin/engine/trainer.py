@@ -16,9 +16,10 @@ from fastreid.utils import comm
 from fastreid.utils.env import seed_all_rng
 from torch import nn
 
-from mmt_plugin.data.build import build_train_loader, training_items
+from mmt_plugin.data.build import build_dataset, build_train_loader, training_items
 from mmt_plugin.evaluation import EachNetwork, EachNetworkEvaluator, network_names
 from mmt_plugin.modeling import MutualMeanTeaching
+from mmt_plugin.pseudo_labels import PseudoLabels
 
 from .banner import log_banner
 from .checkpoint import CheckpointError, MMTCheckpointer, load_source_weights
@@ -43,6 +44,8 @@ class MMTTrainer(DefaultTrainer):
         items = training_items(
             cfg.DATASETS.TARGETS if clustered else cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL
         )
+        for name in cfg.DATASETS.TESTS:
+            build_dataset(name)  # a missing test set is an error now, not after the first epochs
         loader = build_train_loader(cfg, items)
         self.iters_per_epoch = len(loader.sampler)
         log_banner(cfg, len(items), self.iters_per_epoch)
@@ -71,6 +74,12 @@ class MMTTrainer(DefaultTrainer):
     def raw_model(self) -> MutualMeanTeaching:
         """The model without its wrapper for several processes."""
         return getattr(self.model, "module", self.model)
+
+    @property
+    def num_clusters(self) -> int | None:
+        """Clusters of the labels in use; None with annotations or before the first clustering."""
+        labels = self.label_hook.labels
+        return labels.num_clusters if isinstance(labels, PseudoLabels) else None
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """fastreid's hooks in fastreid's order, with labels before each epoch and the EMA update after each

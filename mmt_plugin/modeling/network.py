@@ -28,17 +28,9 @@ def build_network(cfg: CfgNode) -> ReIDNetwork:
     """Build one network from MODEL.BACKBONE and MODEL.HEADS.
 
     With MODEL.BACKBONE.FEAT_DIM 0 the feature size is measured, so that another backbone needs no other key.
-
-    Raises:
-        ValueError: if MODEL.BACKBONE.STEM_RELU is False for a backbone that has no such ReLU.
     """
     backbone = build_backbone(cfg)
-    if not cfg.MODEL.BACKBONE.STEM_RELU:
-        if cfg.MODEL.BACKBONE.NAME != "build_resnet_backbone":
-            raise ValueError(
-                "MODEL.BACKBONE.STEM_RELU False is defined for build_resnet_backbone only, not "
-                f"{cfg.MODEL.BACKBONE.NAME}"
-            )
+    if cfg.MODEL.BACKBONE.NAME == "build_resnet_backbone" and not cfg.MODEL.BACKBONE.STEM_RELU:
         backbone.relu = nn.Identity()
     if cfg.MODEL.BACKBONE.FEAT_DIM == 0:
         cfg = cfg.clone()

@@ -124,6 +124,15 @@ def test_a_resumed_run_ends_bit_equal(mmt_config, tmp_path, monkeypatch, ema):
     assert torch.equal(a["PseudoLabelHook"]["labels"]["labels"], b["PseudoLabelHook"]["labels"]["labels"])
 
 
+def test_a_run_stopped_after_its_last_epoch_is_still_evaluated(mmt_config):
+    cfg = mmt_config()
+    metrics = run(cfg, CONFIG_FILE, resume=False)
+    for results in Path(cfg.OUTPUT_DIR).rglob("results.json"):
+        results.unlink()
+    assert run(cfg, CONFIG_FILE, resume=True) == pytest.approx(metrics)
+    assert len(list(Path(cfg.OUTPUT_DIR).rglob("results.json"))) == 3
+
+
 def test_a_run_is_not_overwritten_without_resume(mmt_config):
     cfg = mmt_config()
     run(cfg, CONFIG_FILE, resume=False)

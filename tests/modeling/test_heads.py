@@ -71,9 +71,14 @@ def test_dropout_sits_before_the_classifier_only(tiny_config):
     torch.testing.assert_close(first, network(images)["features"])
 
 
-def test_stem_relu_is_an_error_where_there_is_none(tiny_config):
-    with pytest.raises(ValueError, match=r"STEM_RELU.*build_osnet_backbone"):
-        build_network(tiny_config(MODEL__BACKBONE__STEM_RELU=False))
+def test_other_backbones_keep_their_stems(tiny_config):
+    outputs = []
+    for relu in (True, False):
+        torch.manual_seed(0)
+        outputs.append(
+            build_network(tiny_config(MODEL__BACKBONE__STEM_RELU=relu)).eval()(torch.ones(1, 3, 64, 32))
+        )
+    assert torch.equal(*outputs)
 
 
 def test_stem_relu_off_changes_a_resnet(tiny_config):

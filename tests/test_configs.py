@@ -1,0 +1,229 @@
+"""Every shipped recipe says what its name says, finds its source recipe, builds, and trains a step on
+miniatures of its data sets.
+"""
+
+import math
+import runpy
+from pathlib import Path
+
+import miniature
+import pytest
+import torch
+from fastreid.engine import DefaultTrainer
+from tiny import REPOSITORY, as_options
+
+from mmt_plugin.config import check_config, load_config
+from mmt_plugin.data import synthetic
+from mmt_plugin.engine import MMTTrainer
+from mmt_plugin.engine.pipeline import source_config
+
+CONFIGS = REPOSITORY / "configs"
+RECIPES = sorted(
+    path.relative_to(CONFIGS).with_suffix("").as_posix()
+    for path in CONFIGS.rglob("*.yml")
+    if not path.name.startswith("Base-")
+)
+
+PERSON_TASKS = ("market2duke", "duke2market", "market2msmt", "duke2msmt", "msmt2market")
+VEHICLE_TASKS = ("vehicleid2veri", "vehicleid2veriwild")
+# Folder -> the variants of each task on real data, for persons and for vehicles.
+VARIANTS = {
+    "source": (("", "_ibn"), ("",)),
+    "baseline": (("", "_dbscan", "_ibn"), ("", "_dbscan")),
+    "mmt": (("", "_dbscan", "_ibn"), ("", "_dbscan")),
+}
+REAL_RECIPES = [
+    f"{folder}/{task}{variant}"
+    for folder, (person, vehicle) in VARIANTS.items()
+    for tasks, variants in ((PERSON_TASKS, person), (VEHICLE_TASKS, vehicle))
+    for task in tasks
+    for variant in variants
+]
+REGISTERED = {
+    "market": "Market1501",
+    "duke": "DukeMTMC",
+    "msmt": "MSMT17",
+    "vehicleid": "VehicleID",
+    "veri": "VeRi",
+    "veriwild": "VeRiWild",
+}
+TEST_SETS = {"VeRiWild": "SmallVeRiWild"}  # where it is not the training set's own
+
+# One for each target data set; the others train without evaluating.
+EVALUATED = (
+    "mmt/duke2market",
+    "mmt/market2duke",
+    "mmt/market2msmt",
+    "mmt/vehicleid2veri",
+    "mmt/vehicleid2veriwild",
+    "synthetic/plaza2metro_mmt",
+)
+
+# What makes any recipe train in a second. Everything else stays as the recipe has it.
+TINY = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.BACKBONE.DEPTH": "18x",
+    "MODEL.BACKBONE.PRETRAIN": False,
+    "INPUT.SIZE_TRAIN": [64, 32],
+    "INPUT.SIZE_TEST": [64, 32],
+    "DATALOADER.NUM_INSTANCE": 2,
+    "DATALOADER.NUM_WORKERS": 0,
+    "SOLVER.IMS_PER_BATCH": 8,
+    "SOLVER.ITERS_PER_EPOCH": 1,
+    "SOLVER.MAX_EPOCH": 1,
+    "PSEUDO_LABELS.KMEANS.NUM_CLUSTERS": 3,
+    # Untrained features suit no fixed radius, and the published share of all pairs is none of a miniature's.
+    "PSEUDO_LABELS.DBSCAN.EPS_RULE": "rho",
+    "PSEUDO_LABELS.DBSCAN.RHO": 0.2,
+    "SYNTHETIC.TRAIN_IDS": 6,
+    "SYNTHETIC.TEST_IDS": 4,
+    "SYNTHETIC.IMAGE_SIZE": [32, 16],
+    "SYNTHETIC.NUM_WORKERS": 0,
+}
+
+
+def load(recipe: str, settings: dict | None = None):
+    cfg = load_config(CONFIGS / f"{recipe}.yml", as_options(settings or {}))
+    if is_ours(cfg):
+        check_config(cfg)
+    return cfg
+
+
+def is_ours(cfg) -> bool:
+    """Whether a recipe is the plugin's, not a plain fastreid one."""
+    return cfg.MODEL.META_ARCHITECTURE == "MutualMeanTeaching"
+
+
+@pytest.fixture(scope="session")
+def miniatures(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("miniatures")
+    miniature.write_all(root)
+    return root
+
+
+@pytest.fixture
+def use_datasets(monkeypatch):
+    """A function that makes a folder fastreid's dataset root for the test."""
+
+    def use(root: Path) -> None:
+        monkeypatch.setenv("FASTREID_DATASETS", str(root))
+        monkeypatch.setattr("fastreid.data.build._root", str(root))
+
+    return use
+
+
+@pytest.fixture
+def configure_world():
+    """`synthetic.configure`, undone after the test."""
+    yield synthetic.configure
+    synthetic.configure(load_config(CONFIGS / "Base-mmt.yml"))
+
+
+def test_every_task_has_its_recipes():
+    assert sorted(recipe for recipe in RECIPES if not recipe.startswith("synthetic/")) == sorted(REAL_RECIPES)
+
+
+@pytest.mark.parametrize("recipe", REAL_RECIPES)
+def test_recipe_is_what_its_name_says(recipe):
+    folder, name = recipe.split("/")
+    task, _, variant = name.partition("_")
+    source, target = (REGISTERED[part] for part in task.split("2"))
+    cfg = load(recipe)
+    assert f"logs/{recipe}" == cfg.OUTPUT_DIR
+    assert (tuple(cfg.DATASETS.NAMES), tuple(cfg.DATASETS.TARGETS)) == ((source,), (target,))
+    assert tuple(cfg.DATASETS.TESTS) == (TEST_SETS.get(target, target),)
+    size = [256, 128] if task in PERSON_TASKS else [224, 224]
+    assert size == cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST
+
+    backbone = cfg.MODEL.BACKBONE
+    assert (backbone.NAME, backbone.DEPTH, backbone.PRETRAIN) == ("build_resnet_backbone", "50x", True)
+    assert backbone.WITH_IBN == backbone.STEM_RELU == (variant == "ibn")
+
+    mmt = cfg.MMT
+    shares = (mmt.SOFT_CE_WEIGHT, mmt.SOFT_TRI_WEIGHT)
+    assert (mmt.NUM_PAIRS, mmt.EMA.ENABLED, shares) == (
+        (2, True, (0.5, 0.8)) if folder == "mmt" else (1, False, (0, 0))
+    )
+    is_source = folder == "source"
+    assert is_source == mmt.TARGET_BN
+    assert is_source != cfg.INPUT.REA.ENABLED
+
+    labels = cfg.PSEUDO_LABELS
+    if is_source:
+        assert labels.METHOD == "ground_truth"
+        return
+    assert f"../source/{task}{'_ibn' if variant == 'ibn' else ''}.yml" == mmt.SOURCE.CONFIG_FILE
+    if variant == "dbscan":
+        assert (labels.METHOD, labels.NORMALIZE, labels.OUTLIERS) == ("dbscan", True, "drop")
+        assert (labels.K1, labels.K2, labels.K1_INCLUDES_SELF) == (20, 6, False)
+        assert labels.JACCARD_WEIGHTS == "scaled"
+        assert (labels.DBSCAN.EPS_RULE, labels.DBSCAN.MIN_SAMPLES) == ("rho", 4)
+    else:
+        assert (labels.METHOD, labels.NORMALIZE) == ("kmeans", False)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_an_adaptation_names_a_source_recipe_that_combines(recipe):
+    path = CONFIGS / f"{recipe}.yml"
+    cfg = load(recipe)
+    if not is_ours(cfg) or cfg.PSEUDO_LABELS.METHOD == "ground_truth":
+        assert cfg.MMT.SOURCE.CONFIG_FILE == ""
+        return
+    source = source_config(cfg, str(path), seed=1)
+    assert source.PSEUDO_LABELS.METHOD == "ground_truth"
+    assert source.DATASETS == cfg.DATASETS
+    # What the adaptation trains first is what the source recipe trains on its own.
+    alone = load_config(path.parent / cfg.MMT.SOURCE.CONFIG_FILE, cfg.MMT.SOURCE.OPTS)
+    for node in ("MODEL", "INPUT", "SOLVER", "MMT"):
+        assert source[node] == alone[node], node
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe_trains_a_step(recipe, miniatures, use_datasets, configure_world, tmp_path, monkeypatch):
+    use_datasets(miniatures)
+    # Up to 0.5 GB a checkpoint; no recipe changes anything about it.
+    monkeypatch.setattr(torch, "save", lambda *args, **kwargs: None)
+    settings = {**TINY, "OUTPUT_DIR": str(tmp_path)}
+    if recipe not in EVALUATED:
+        settings["DATASETS.TESTS"] = ()
+    cfg = load(recipe, settings)
+    configure_world(cfg)
+
+    trainer = MMTTrainer(cfg) if is_ours(cfg) else DefaultTrainer(cfg)
+    first_layer = next(trainer.model.parameters())
+    before = first_layer.detach().clone()
+    results = trainer.train()
+    assert not torch.equal(first_layer, before)
+    assert math.isfinite(trainer.storage.latest()["total_loss"][0])
+    if recipe in EVALUATED:
+        assert 0 < results["mAP"] <= 100
+        assert {"teacher1/mAP", "teacher2/mAP"} <= results.keys()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "missing"),
+    [
+        ("mmt/market2duke", "Market1501"),
+        ("mmt/duke2market", "DukeMTMC"),
+        ("mmt/msmt2market", "MSMT17"),
+        ("mmt/vehicleid2veri", "VehicleID"),
+        ("mmt/vehicleid2veri", "VeRi"),
+        ("mmt/vehicleid2veriwild", "VeRiWild"),
+    ],
+)
+def test_missing_folder_ends_in_one_sentence(recipe, missing, use_datasets, tmp_path, monkeypatch):
+    root = tmp_path / "datasets"
+    for name, write in miniature.WRITERS.items():
+        if name != missing:
+            write(root)
+    use_datasets(root)
+    # It would give fastreid's logger handlers that outlive the test.
+    monkeypatch.setattr("fastreid.engine.default_setup", lambda cfg, args: None)
+    options = as_options({**TINY, "OUTPUT_DIR": tmp_path / "run"})
+    command = ["train_net.py", "--config-file", CONFIGS / f"{recipe}.yml", *options]
+    monkeypatch.setattr("sys.argv", [str(word) for word in command])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(REPOSITORY / "tools" / "train_net.py"), run_name="__main__")
+    message = str(stop.value)
+    assert all(part in message for part in (missing, str(root), "FASTREID_DATASETS"))
+    assert "\n" not in message
