@@ -3,12 +3,14 @@ feature size.
 """
 
 import torch
+import torch.nn.functional as F
 from fastreid.evaluation.evaluator import inference_context
 from fastreid.utils import comm
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mmt_plugin.host.distributed import broadcast_buffers
 from mmt_plugin.modeling import MutualMeanTeaching
 
 
@@ -24,6 +26,7 @@ def extract_features(model: MutualMeanTeaching, loader: DataLoader, description:
     Returns:
         V x N x D on the CPU, complete and in order on every rank.
     """
+    broadcast_buffers(model)
     with inference_context(model):
         parts = [
             model.extract(images).cpu()

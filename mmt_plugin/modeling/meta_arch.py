@@ -6,7 +6,6 @@ Shapes: V views (one per pair), B batch, D feature size, C live classes.
 import copy
 
 import torch
-import torch.nn.functional as F
 from fastreid.config import CfgNode, configurable
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
@@ -158,13 +157,9 @@ class MutualMeanTeaching(nn.Module):
 
     @torch.no_grad()
     def extract(self, images: Tensor) -> Tensor:
-        """L2-normalised features of every inference network, V x B x D, of images B x 3 x H x W in evaluation
-        mode.
-        """
+        """BNNeck features of every inference network, V x B x D, not normalised, of images B x 3 x H x W."""
         images = self.normalize(images)
-        return torch.stack(
-            [F.normalize(network(images).float(), dim=1) for network in self.inference_networks]
-        )
+        return torch.stack([network(images).float() for network in self.inference_networks])
 
     @torch.no_grad()
     def copy_students_to_teachers(self) -> None:
