@@ -1,6 +1,4 @@
-"""Features of a whole image set, and BN statistics re-estimated on it. Shapes: V networks, N images, D
-feature size.
-"""
+"""Features of an image set, and its BN statistics. Shapes: V networks, N images, D feature size."""
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +26,8 @@ def extract_features(model: MutualMeanTeaching, loader: DataLoader, description:
     """
     broadcast_buffers(model)
     with inference_context(model):
-        parts = [
-            model.extract(images).cpu()
-            for images in tqdm(loader, desc=description, leave=False, disable=None)
-        ]
+        bar = tqdm(loader, desc=description, leave=False, disable=None)
+        parts = [F.normalize(model.extract(images), dim=2).cpu() for images in bar]
     mine = torch.cat(parts, dim=1) if parts else torch.empty(len(model.inference_networks), 0, 0)
     shares = [share for share in comm.all_gather(mine) if share.numel()]
     return torch.cat(shares, dim=1)
