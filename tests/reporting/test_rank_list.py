@@ -23,7 +23,7 @@ def test_frames_tell_right_from_wrong_and_junk_is_left_out(tmp_path):
     step = TILE[0] + 2 * FRAME + GAP
     lefts = [GAP + rank * step + (GAP if rank else 0) for rank in range(5)]
     frames = [tuple(int(v) for v in sheet[HEADER + 1, left + 1]) for left in lefts]
-    # The nearest image is of the query's own identity and camera: junk. Then wrong, right, a distractor, right.
+    # The nearest image is of the query's own identity and camera: junk. Then wrong, right, nobody, right.
     assert frames == [BLUE, RED, GREEN, RED, GREEN]
 
 
