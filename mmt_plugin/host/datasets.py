@@ -1,0 +1,126 @@
+"""Data set folders: where they are, what a missing one says, and an order that does not depend on the file
+system.
+"""
+
+import os
+import random
+import re
+from functools import wraps
+
+from fastreid.data.datasets import (
+    bases,
+    cuhk_sysu,
+    dukemtmcreid,
+    market1501,
+    msmt17,
+    vehicleid,
+    veri,
+    wildtracker,
+)
+
+from .patching import Overlay, replace
+
+_NAME_PARSERS = (cuhk_sysu, dukemtmcreid, market1501, veri)
+_SPLIT_SEED = 0
+
+
+def sort_items() -> None:
+    """Without it images are listed in the file system's order: seeded runs differ between machines, and the
+    ranks of one run index different lists.
+    """
+
+    def make(init):
+        @wraps(init)
+        def initialise(self, train, query, gallery, *args, **kwargs):
+            init(self, *(_in_path_order(items) for items in (train, query, gallery)), *args, **kwargs)
+
+        return initialise
+
+    replace(bases.Dataset, "__init__", make)
+
+
+def _in_path_order(items):
+    """A list of (path, id, camera), or a function that makes one, sorted by path."""
+    if callable(items):
+        return lambda: _in_path_order(items())
+    return sorted(items, key=lambda item: item[0])
+
+
+def name_the_missing_folder() -> None:
+    """Without it a missing data set folder says at most '"datasets/veri" is not found', MSMT17's not even
+    which.
+    """
+    replace(bases.Dataset, "check_before_run", lambda _: _check_before_run)
+    versions = " or ".join(msmt17.VERSION_DICT)
+    replace(msmt17.MSMT17, "__init__", _with_folder_check(tuple(msmt17.VERSION_DICT), versions))
+    folder = wildtracker.WildTrackCrop.dataset_dir
+    replace(wildtracker.WildTrackCrop, "__init__", _with_folder_check((folder,), folder))
+
+
+def _check_before_run(self, required_files) -> None:
+    """Check that files or folders of a data set exist.
+
+    Raises:
+        FileNotFoundError: names what is missing and how to point fastreid to it.
+    """
+    for path in [required_files] if isinstance(required_files, str) else required_files:
+        if not os.path.exists(path):
+            raise FileNotFoundError(_missing(type(self).__name__, path))
+
+
+def _with_folder_check(folders: tuple[str, ...], description: str):
+    def make(init):
+        @wraps(init)
+        def initialise(self, root="datasets", **kwargs):
+            if not any(os.path.exists(os.path.join(root, folder)) for folder in folders):
+                raise FileNotFoundError(_missing(type(self).__name__, os.path.join(root, description)))
+            init(self, root, **kwargs)
+
+        return initialise
+
+    return make
+
+
+def _missing(dataset: str, path: str) -> str:
+    return (
+        f"{dataset} needs {path!r}, which does not exist: "
+        "set the environment variable FASTREID_DATASETS to the folder that holds your data sets"
+    )
+
+
+def parse_file_names_only() -> None:
+    """Without it identities and cameras are read from the first match in the whole path, so that a parent
+    folder named `data_12_c3` gives every image identity 12 and camera 3.
+    """
+    for module in _NAME_PARSERS:
+        module.re = Overlay(re, compile=_FileNamePattern)
+
+
+class _FileNamePattern:
+    """A compiled pattern that is searched for in the last part of a path."""
+
+    def __init__(self, pattern: str):
+        self._pattern = re.compile(pattern)
+
+    def search(self, path: str) -> re.Match:
+        """Raises ValueError, naming the file, where the host would fail on a missing match."""
+        match = self._pattern.search(os.path.basename(path))
+        if match is None:
+            raise ValueError(
+                f"{path}: the file name lacks {self._pattern.pattern!r}, which this data set's names have"
+            )
+        return match
+
+
+def split_vehicleid_reproducibly() -> None:
+    """Without it VehicleID's test list is split into query and gallery anew, from the process's global
+    generator, each time it is built: every evaluation has another split, and every rank its own.
+    """
+
+    def shuffle(items: list) -> None:
+        random.Random(_SPLIT_SEED).shuffle(items)
+
+    vehicleid.random = Overlay(random, shuffle=shuffle)
+
+
+REPAIRS = (sort_items, name_the_missing_folder, parse_file_names_only, split_vehicleid_reproducibly)
