@@ -77,6 +77,7 @@ if __name__ == "__main__":
             machine_rank=arguments.machine_rank,
             dist_url=arguments.dist_url,
             args=(arguments,),
+            device=load_config(arguments.config_file, arguments.opts).MODEL.DEVICE,
         )
     except (ConfigError, CheckpointError, DegenerateClusteringError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from pathlib import Path
 
 import torch
 from fastreid.utils.checkpoint import Checkpointer
@@ -44,24 +43,7 @@ def load_file(path: str | os.PathLike) -> dict:
 
 
 class MMTCheckpointer(Checkpointer):
-    """fastreid's checkpointer, writing atomically and following the number of live classes when it loads."""
-
-    def save(self, name: str, **kwargs) -> None:
-        """Write ``<name>.pth``: to a temporary file beside it, synced, then renamed; only then tag it as the
-        last one.
-        """
-        if not self.save_dir or not self.save_to_disk:
-            return
-        state = {"model": self.model.state_dict()}
-        state.update({key: obj.state_dict() for key, obj in self.checkpointables.items()}, **kwargs)
-        self.logger.info(f"Saving checkpoint to {Path(self.save_dir, name + '.pth')}")
-        write_atomically(Path(self.save_dir, f"{name}.pth"), lambda file: torch.save(state, file))
-        self.tag_last_checkpoint(f"{name}.pth")
-
-    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        write_atomically(
-            Path(self.save_dir, "last_checkpoint"), lambda file: file.write(last_filename_basename.encode())
-        )
+    """fastreid's checkpointer, made atomic by the host room, following the live classes as it loads."""
 
     def _load_file(self, f: str) -> dict:
         return load_file(f)
@@ -88,26 +70,6 @@ class MMTCheckpointer(Checkpointer):
                 "MMT.EMA.ENABLED"
             )
         return incompatible
-
-
-def write_atomically(path: Path, write) -> None:
-    """Call ``write(file)`` on a temporary file, sync it and rename it to ``path``: readers see the old file
-    or the new one.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def load_source_weights(network: nn.Module, path: str) -> None:

@@ -11,6 +11,9 @@ from fastreid.solver.build import (
 )
 from torch import nn
 
+# Optimisers whose update is one kernel on the CPU and on CUDA: several times faster than a loop over parameters.
+FUSED = ("Adam", "AdamW", "SGD")
+
 
 def build_optimizer(cfg: CfgNode, students: Iterable[nn.Module]) -> torch.optim.Optimizer:
     """SOLVER.OPT over the students' trainable parameters.
@@ -37,7 +40,9 @@ def build_optimizer(cfg: CfgNode, students: Iterable[nn.Module]) -> torch.optim.
     optimizer_class = maybe_add_freeze_layer(
         cfg, maybe_add_gradient_clipping(cfg, getattr(torch.optim, solver.OPT))
     )
-    extra = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV} if solver.OPT == "SGD" else {}
+    extra = {"fused": True} if solver.OPT in FUSED else {}
+    if solver.OPT == "SGD":
+        extra.update(momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
     return optimizer_class(list(groups.values()), **extra)
 
 

@@ -13,8 +13,9 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 
 from mmt_plugin.config import ConfigError, check_config, load_config
+from mmt_plugin.host.checkpoint import replace_when_complete
 
-from .checkpoint import CheckpointError, write_atomically
+from .checkpoint import CheckpointError
 from .trainer import MMTTrainer
 
 logger = logging.getLogger("fastreid.mmt")
@@ -107,8 +108,8 @@ def write_results(
             "minutes": seconds / 60,
             "selection": selection_rule(cfg),
         }
-        text = json.dumps(record, indent=1, default=float)
-        write_atomically(Path(cfg.OUTPUT_DIR, file_name), lambda file: file.write(text.encode()))
+        with replace_when_complete(str(Path(cfg.OUTPUT_DIR, file_name)), "w") as file:
+            json.dump(record, file, indent=1, default=float)
 
 
 def selection_rule(cfg: CfgNode) -> str:

@@ -48,12 +48,13 @@ def write_checkpoints_atomically() -> None:
 
 
 def _open(path: str, mode: str = "r", **kwargs: Any):
-    opener = _replace_when_complete if "w" in mode and "://" not in path else PathManager.open
+    opener = replace_when_complete if "w" in mode and "://" not in path else PathManager.open
     return opener(path, mode, **kwargs)
 
 
 @contextmanager
-def _replace_when_complete(path: str, mode: str, **kwargs: Any) -> Iterator[IO]:
+def replace_when_complete(path: str, mode: str, **kwargs: Any) -> Iterator[IO]:
+    """Open a file that takes its name once it is written and synced: readers see the old or the new one."""
     unfinished = f"{path}.{os.getpid()}.tmp"
     try:
         with PathManager.open(unfinished, mode, **kwargs) as file:

@@ -12,7 +12,6 @@ from mmt_plugin.engine.checkpoint import (
     MMTCheckpointer,
     load_file,
     load_source_weights,
-    write_atomically,
 )
 from mmt_plugin.modeling.network import build_network
 
@@ -47,20 +46,6 @@ def test_missing_file_and_foreign_content(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     with pytest.raises(CheckpointError, match="Tensor, not a dict"):
         load_file(tmp_path / "tensor.pth")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    write_atomically(path, lambda file: file.write(b"old"))
-
-    def fail(file):
-        file.write(b"new")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_last_checkpoint_is_named_after_the_file_is_whole(tiny_config, tmp_path, monkeypatch):

@@ -1,0 +1,71 @@
+"""The built-in world as fastreid datasets: ``SynthPlaza`` (daylight) and ``SynthMetro`` (artificial light).
+
+They are rendered below the host's dataset root on first use; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from .spec import WorldSpec, current_num_workers, current_spec
+from .store import ensure_domain
+from .world import DISTRACTOR_PID, DOMAINS, GALLERY, JUNK_PID, QUERY, TRAIN
+
+Item = tuple[str, int | str, int | str]
+
+
+class SyntheticDataset(ImageDataset):
+    """One domain of the built-in world.
+
+    Args:
+        root: the host's dataset root (``FASTREID_DATASETS``); the pictures go to its ``synthetic`` folder.
+        spec: size and seed; by default what :func:`~.spec.configure` set.
+        kwargs: the host's own options.
+    """
+
+    _junk_pids = [DISTRACTOR_PID, JUNK_PID]
+    domain_name: str
+
+    def __init__(self, root: str = "datasets", spec: WorldSpec | None = None, **kwargs: object) -> None:
+        self.spec = spec or current_spec()
+        self.dataset_dir = str(
+            ensure_domain(root, DOMAINS[self.domain_name], self.spec, current_num_workers())
+        )
+        super().__init__(self._read(TRAIN, is_train=True), self._read(QUERY), self._read(GALLERY), **kwargs)
+
+    @property
+    def dataset_name(self) -> str:
+        """Prefix that keeps training ids apart from those of other datasets."""
+        return self.domain_name.lower()
+
+    def _read(self, folder: str, is_train: bool = False) -> list[Item]:
+        """Lists a folder as the host does Market-1501: no junk, cameras from 0, training ids prefixed."""
+        items: list[Item] = []
+        for path in sorted(Path(self.dataset_dir, folder).glob("*.jpg")):
+            pid, camera = map(int, re.match(r"(-?\d+)_c(\d)", path.name).groups())
+            if pid == JUNK_PID:
+                continue
+            camera -= 1
+            if is_train:
+                items.append((str(path), f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camera}"))
+            else:
+                items.append((str(path), pid, camera))
+        return items
+
+
+@DATASET_REGISTRY.register()
+class SynthPlaza(SyntheticDataset):
+    """A square in daylight, people in summer clothes: the usual source domain."""
+
+    domain_name = "SynthPlaza"
+
+
+@DATASET_REGISTRY.register()
+class SynthMetro(SyntheticDataset):
+    """A station under artificial light, people in winter clothes: the usual target domain."""
+
+    domain_name = "SynthMetro"

@@ -1,0 +1,155 @@
+"""Size and seed of the built-in world: the ``SYNTHETIC`` config node and its :class:`WorldSpec`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+
+from fastreid.config import CfgNode as CN
+
+# Part of every folder's name: raise it whenever the same spec would give other pictures.
+RENDERER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """What one domain of the built-in world consists of.
+
+    Attributes:
+        seed: everything random derives from it.
+        train_ids: identities in the training set.
+        test_ids: identities in query and gallery, other people than those in the training set.
+        train_images_per_id: training images of each identity, spread over the cameras it passes.
+        test_images_per_id: query (2) and gallery images of each test identity.
+        cameras: cameras of a domain.
+        image_size: height and width in pixels.
+        distractor_ratio: gallery images of strangers and background (pid 0), as a share of the others.
+        junk_ratio: gallery images with hopeless boxes (pid -1), as a share of the others.
+    """
+
+    seed: int = 1
+    train_ids: int = 200
+    test_ids: int = 200
+    train_images_per_id: int = 10
+    test_images_per_id: int = 10
+    cameras: int = 6
+    image_size: tuple[int, int] = (128, 64)
+    distractor_ratio: float = 0.1
+    junk_ratio: float = 0.03
+
+    def __post_init__(self) -> None:
+        height, width = self.image_size if len(self.image_size) == 2 else (0, 0)
+        rules = [
+            ("SEED", self.seed, self.seed >= 0, "must not be negative"),
+            ("TRAIN_IDS", self.train_ids, self.train_ids >= 1, "must be at least 1"),
+            ("TEST_IDS", self.test_ids, self.test_ids >= 1, "must be at least 1"),
+            (
+                "TRAIN_IMAGES_PER_ID",
+                self.train_images_per_id,
+                self.train_images_per_id >= 2,
+                "must be at least 2",
+            ),
+            (
+                "TEST_IMAGES_PER_ID",
+                self.test_images_per_id,
+                self.test_images_per_id >= 4,
+                "must be at least 4: two queries, and a match for each under another camera",
+            ),
+            (
+                "CAMERAS",
+                self.cameras,
+                2 <= self.cameras <= 9,
+                "must lie in 2..9: file names hold one digit for the camera",
+            ),
+            (
+                "IMAGE_SIZE",
+                self.image_size,
+                height >= 32 and width >= 16,
+                "must be [height, width] of at least [32, 16] pixels",
+            ),
+            ("DISTRACTOR_RATIO", self.distractor_ratio, self.distractor_ratio >= 0, "must not be negative"),
+            ("JUNK_RATIO", self.junk_ratio, self.junk_ratio >= 0, "must not be negative"),
+        ]
+        problems = [
+            f"SYNTHETIC.{key} is {value}; it {rule}" for key, value, holds, rule in rules if not holds
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    @property
+    def tag(self) -> str:
+        """Part of a folder's name that tells two worlds apart: sizes for people, a digest for certainty."""
+        everything = json.dumps({**asdict(self), "renderer": RENDERER_VERSION}, sort_keys=True)
+        digest = hashlib.sha256(everything.encode()).hexdigest()[:8]
+        return f"{self.train_ids}+{self.test_ids}ids_seed{self.seed}_{digest}"
+
+
+def add_synthetic_config(cfg: CN) -> None:
+    """Adds the ``SYNTHETIC`` node, with its defaults, to a fastreid config (in place)."""
+    default = WorldSpec()
+    node = cfg.SYNTHETIC = CN()
+    # Another seed is another world: other people, other cameras.
+    node.SEED = default.seed
+    # Identities of each domain; those of the training set never appear in the test set.
+    node.TRAIN_IDS = default.train_ids
+    node.TEST_IDS = default.test_ids
+    # Images of each identity. Two of the test images are queries, the others go to the gallery.
+    node.TRAIN_IMAGES_PER_ID = default.train_images_per_id
+    node.TEST_IMAGES_PER_ID = default.test_images_per_id
+    # Cameras of each domain, 2 to 9.
+    node.CAMERAS = default.cameras
+    # Height and width of the image files.
+    node.IMAGE_SIZE = list(default.image_size)
+    # Gallery images of strangers and background (pid 0) and hopeless boxes (pid -1), as shares of the rest.
+    node.DISTRACTOR_RATIO = default.distractor_ratio
+    node.JUNK_RATIO = default.junk_ratio
+    # Processes that render on first use; -1: one for each CPU, 0: this one only. Never changes a picture.
+    node.NUM_WORKERS = -1
+
+
+@dataclass
+class _Current:
+    spec: WorldSpec
+    num_workers: int
+
+
+_current = _Current(WorldSpec(), -1)
+
+
+def spec_from_config(cfg: CN) -> WorldSpec:
+    """Reads a :class:`WorldSpec` from ``cfg.SYNTHETIC``.
+
+    Raises:
+        ValueError: a value is out of range; the message names the key.
+    """
+    node = cfg.SYNTHETIC
+    values = {field.name: node[field.name.upper()] for field in fields(WorldSpec)}
+    return WorldSpec(**{**values, "image_size": tuple(node.IMAGE_SIZE)})
+
+
+def configure(cfg: CN) -> WorldSpec:
+    """Makes ``cfg.SYNTHETIC`` the world that ``SynthPlaza`` and ``SynthMetro`` stand for in this process.
+
+    fastreid builds datasets from their name and root folder alone, so the size has to be known beforehand.
+
+    Raises:
+        ValueError: a value is out of range; the message names the key.
+    """
+    spec, num_workers = spec_from_config(cfg), cfg.SYNTHETIC.NUM_WORKERS
+    if num_workers < -1:
+        raise ValueError(
+            f"SYNTHETIC.NUM_WORKERS is {num_workers}; it must be -1 (every CPU), 0 (this process) or a count"
+        )
+    _current.spec, _current.num_workers = spec, num_workers
+    return spec
+
+
+def current_spec() -> WorldSpec:
+    """The world set by :func:`configure`, or the standard one."""
+    return _current.spec
+
+
+def current_num_workers() -> int:
+    """The number of rendering processes set by :func:`configure`; -1 stands for one for each CPU."""
+    return _current.num_workers
