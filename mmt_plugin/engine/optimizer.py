@@ -11,7 +11,7 @@ from fastreid.solver.build import (
 )
 from torch import nn
 
-# Optimisers whose update is one kernel on the CPU and on CUDA: several times faster than a loop over parameters.
+# Optimisers that update in one kernel, on the CPU and on CUDA: several times faster than parameter by parameter.
 FUSED = ("Adam", "AdamW", "SGD")
 
 
