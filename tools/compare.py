@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Compare what each step brings: direct transfer, target BN statistics, and methods of adaptation.
 
-    python tools/compare.py --output logs/compare --seeds 1 2 3 \\
-        "hard-label baseline=configs/synthetic/plaza2metro_baseline.yml"
+    python tools/compare.py --seeds 1 2 3 --output logs/compare \\
+        "hard-label baseline=configs/synthetic/plaza2metro_baseline.yml" \\
         "MMT=configs/synthetic/plaza2metro_mmt.yml"
 
 Every stage is one call of tools/train_net.py, printed before it runs, so that each can be repeated by hand.
