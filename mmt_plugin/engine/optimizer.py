@@ -11,7 +11,7 @@ from fastreid.solver.build import (
 )
 from torch import nn
 
-# Optimisers that update in one kernel, on the CPU and on CUDA: several times faster than parameter by parameter.
+# Optimisers that update in one kernel, on the CPU and on CUDA: several times faster than one by one.
 FUSED = ("Adam", "AdamW", "SGD")
 
 
