@@ -1,6 +1,4 @@
-"""The trainer of source pre-training, clustering baselines and Mutual Mean-Teaching: fastreid's, plus labels
-that change.
-"""
+"""The trainer of source pre-training, clustering baselines and MMT: fastreid's, plus labels that change."""
 
 import logging
 from collections import OrderedDict
@@ -66,9 +64,10 @@ class MMTTrainer(DefaultTrainer):
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.warmup_iters, self.delay_epochs = cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.DELAY_EPOCHS
         self.register_hooks(self.build_hooks())
-        for hook in self._hooks:
-            if hasattr(hook, "state_dict"):
-                self.checkpointer.checkpointables[type(hook).__name__] = hook
+        stateful = {type(hook).__name__: hook for hook in self._hooks if hasattr(hook, "state_dict")}
+        if self.grad_scaler is not None:
+            stateful["grad_scaler"] = self.grad_scaler
+        self.checkpointer.checkpointables.update(stateful)
 
     @property
     def raw_model(self) -> MutualMeanTeaching:
