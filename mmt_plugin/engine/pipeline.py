@@ -88,8 +88,10 @@ def train(cfg: CfgNode, resume: bool) -> dict:
     start = time.perf_counter()
     trainer = MMTTrainer(cfg)
     trainer.resume_or_load(resume)
-    # A run that was stopped after its last epoch has nothing left to train, but must still be evaluated.
-    results = dict(trainer.train() or trainer.test(cfg, trainer.raw_model))
+    if trainer.start_epoch < trainer.max_epoch:
+        results = dict(trainer.train() or {})
+    else:  # stopped after its last epoch, before its results were recorded
+        results = dict(trainer.test(cfg, trainer.raw_model))
     write_results(cfg, RESULTS, results, time.perf_counter() - start, trainer.num_clusters)
     logger.info(f"Model: {Path(cfg.OUTPUT_DIR, FINAL_MODEL)}; {selection_rule(cfg)}")
     return results
