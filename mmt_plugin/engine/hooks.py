@@ -136,9 +136,8 @@ class EpochReport(HookBase):
         trainer.storage.put_scalar("images_per_bn", self.images_per_bn, smoothing_hint=False)
         parts = [form.format(latest[name][0]) for name, form in self.FIELDS if name in latest]
         parts.append(f"images per BN {self.images_per_bn}")
-        parts += [
-            f"{name} {value:.2f}" for name, (value, _) in latest.items() if name.split("/")[-1] == "mAP"
-        ]
+        scores = tuple(f"{network}/mAP" for network in network_names(trainer.raw_model))
+        parts += [f"{name} {value:.2f}" for name, (value, _) in latest.items() if name.endswith(scores)]
         done = trainer.epoch + 1 - trainer.start_epoch
         left = (time.perf_counter() - self._start) / done * (trainer.max_epoch - trainer.epoch - 1)
         parts.append(f"eta {datetime.timedelta(seconds=round(left))}")
