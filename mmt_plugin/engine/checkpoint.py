@@ -3,11 +3,10 @@
 import logging
 import os
 
-import torch
 from fastreid.utils.checkpoint import Checkpointer
 from torch import nn
 
-from mmt_plugin.modeling import MutualMeanTeaching
+from mmt_plugin.host.checkpoint import load_weights
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 
@@ -29,7 +28,7 @@ def load_file(path: str | os.PathLike) -> dict:
     if not os.path.isfile(path):
         raise CheckpointError(f"checkpoint {os.fspath(path)!r} does not exist")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = load_weights(os.fspath(path))
     except Exception as error:
         raise CheckpointError(
             f"checkpoint {os.fspath(path)!r} cannot be read as plain weights (truncated, foreign or holding "
@@ -43,7 +42,9 @@ def load_file(path: str | os.PathLike) -> dict:
 
 
 class MMTCheckpointer(Checkpointer):
-    """fastreid's checkpointer, made atomic by the host room, following the live classes as it loads."""
+    """fastreid's checkpointer (atomic by the host room) of a MutualMeanTeaching model, following its live
+    classes as it loads.
+    """
 
     def _load_file(self, f: str) -> dict:
         return load_file(f)
@@ -51,18 +52,15 @@ class MMTCheckpointer(Checkpointer):
     def _load_model(self, checkpoint: dict):
         if "model" not in checkpoint:
             raise CheckpointError(f"the checkpoint holds no 'model', only {', '.join(map(str, checkpoint))}")
-        if isinstance(self.model, MutualMeanTeaching):
-            rows = checkpoint["model"].get("students.0.heads.weight")
-            if rows is None:
-                raise CheckpointError(
-                    "the checkpoint is not of a MutualMeanTeaching model (no 'students.0.heads.weight'); "
-                    "a source model is named in MMT.WEIGHTS, not in MODEL.WEIGHTS"
-                )
-            self.model.set_classifiers(rows, len(rows))
+        rows = checkpoint["model"].get("students.0.heads.weight")
+        if rows is None:
+            raise CheckpointError(
+                "the checkpoint is not of a MutualMeanTeaching model (no 'students.0.heads.weight'); "
+                "a source model is named in MMT.WEIGHTS, not in MODEL.WEIGHTS"
+            )
+        self.model.set_classifiers(rows, len(rows))
         incompatible = super()._load_model(checkpoint)
-        if isinstance(self.model, MutualMeanTeaching) and (
-            incompatible.missing_keys or incompatible.incorrect_shapes
-        ):
+        if incompatible.missing_keys or incompatible.incorrect_shapes:
             raise CheckpointError(
                 f"the checkpoint does not fit the model: missing {incompatible.missing_keys[:3]}, other "
                 "shapes "

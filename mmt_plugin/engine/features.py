@@ -13,20 +13,19 @@ from mmt_plugin.modeling import MutualMeanTeaching
 
 
 @torch.no_grad()
-def extract_features(model: MutualMeanTeaching, loader: DataLoader, description: str = "features") -> Tensor:
+def extract_features(model: MutualMeanTeaching, loader: DataLoader) -> Tensor:
     """L2-normalised features of every inference network in one pass over the images.
 
     Args:
         model: is put into evaluation mode meanwhile.
         loader: of image batches B x 3 x H x W, each rank's consecutive share.
-        description: label of the progress bar.
 
     Returns:
         V x N x D on the CPU, complete and in order on every rank.
     """
     broadcast_buffers(model)
     with inference_context(model):
-        bar = tqdm(loader, desc=description, leave=False, disable=None)
+        bar = tqdm(loader, desc="features", leave=False, disable=None)
         parts = [F.normalize(model.extract(images), dim=2).cpu() for images in bar]
     mine = torch.cat(parts, dim=1) if parts else torch.empty(len(model.inference_networks), 0, 0)
     shares = [share for share in comm.all_gather(mine) if share.numel()]
