@@ -124,6 +124,9 @@ def _add_pseudo_label_config(_C: CfgNode) -> None:
     # "softmax" of the negative squared distance (VisDA-2020 code, OpenUnReID), or "scaled" by each column's
     # maximum first (MMT code).
     _C.PSEUDO_LABELS.JACCARD_WEIGHTS = "softmax"
+    # "exact" neighbours; or, for sets of several hundred thousand images, approximate ones by faiss: "hnsw"
+    # or "ivf". Their recall is measured on a sample and logged.
+    _C.PSEUDO_LABELS.SEARCH = "exact"
     # Un-clustered images: "drop" them for the epoch, or keep each as a "singletons" cluster.
     _C.PSEUDO_LABELS.OUTLIERS = "drop"
 
@@ -134,6 +137,21 @@ def _add_pseudo_label_config(_C: CfgNode) -> None:
     _C.PSEUDO_LABELS.DBSCAN.EPS = 0.6
     _C.PSEUDO_LABELS.DBSCAN.RHO = 1.6e-3
     _C.PSEUDO_LABELS.DBSCAN.MIN_SAMPLES = 4
+
+    # CA-Jaccard (CVPR 2024): neighbours of the same camera and of the others on lists of their own, in place
+    # of K1 and K2. The widths are those of the published command line.
+    _C.PSEUDO_LABELS.CAMERA_AWARE = CfgNode()
+    _C.PSEUDO_LABELS.CAMERA_AWARE.ENABLED = False
+    _C.PSEUDO_LABELS.CAMERA_AWARE.K1_INTRA = 5
+    _C.PSEUDO_LABELS.CAMERA_AWARE.K1_INTER = 20
+    _C.PSEUDO_LABELS.CAMERA_AWARE.K2_INTRA = 2
+    _C.PSEUDO_LABELS.CAMERA_AWARE.K2_INTER = 4
+
+    # Self-paced reliability (SpCL, NeurIPS 2020): images whose cluster changes when the DBSCAN radius changes
+    # by EPS_GAP leave it.
+    _C.PSEUDO_LABELS.RELIABILITY = CfgNode()
+    _C.PSEUDO_LABELS.RELIABILITY.ENABLED = False
+    _C.PSEUDO_LABELS.RELIABILITY.EPS_GAP = 0.02
 
     _C.PSEUDO_LABELS.KMEANS = CfgNode()
     _C.PSEUDO_LABELS.KMEANS.NUM_CLUSTERS = 500
@@ -241,15 +259,21 @@ def _label_rules(labels: CfgNode) -> list[tuple[bool, str]]:
     choices = {
         "OUTLIERS": (labels.OUTLIERS, ("drop", "singletons")),
         "JACCARD_WEIGHTS": (labels.JACCARD_WEIGHTS, ("softmax", "scaled")),
+        "SEARCH": (labels.SEARCH, ("exact", "hnsw", "ivf")),
         "DBSCAN.EPS_RULE": (labels.DBSCAN.EPS_RULE, ("fixed", "rho")),
     }
     minima = {
         "K1": (labels.K1, 1),
         "K2": (labels.K2, 1),
         "DBSCAN.MIN_SAMPLES": (labels.DBSCAN.MIN_SAMPLES, 1),
+        "CAMERA_AWARE.K1_INTRA": (labels.CAMERA_AWARE.K1_INTRA, 1),
+        "CAMERA_AWARE.K1_INTER": (labels.CAMERA_AWARE.K1_INTER, 1),
+        "CAMERA_AWARE.K2_INTRA": (labels.CAMERA_AWARE.K2_INTRA, 1),
+        "CAMERA_AWARE.K2_INTER": (labels.CAMERA_AWARE.K2_INTER, 0),
         "KMEANS.NUM_CLUSTERS": (labels.KMEANS.NUM_CLUSTERS, 2),
         "KMEANS.NUM_ITERATIONS": (labels.KMEANS.NUM_ITERATIONS, 1),
     }
+    gap = labels.RELIABILITY.EPS_GAP
     return [
         *(
             (value in accepted, f"PSEUDO_LABELS.{key} is {value!r}; choose one of {', '.join(accepted)}")
@@ -270,5 +294,20 @@ def _label_rules(labels: CfgNode) -> list[tuple[bool, str]]:
         (
             0 < labels.DBSCAN.RHO <= 1,
             f"PSEUDO_LABELS.DBSCAN.RHO is {labels.DBSCAN.RHO}; it must lie in (0, 1]",
+        ),
+        (
+            not labels.CAMERA_AWARE.ENABLED or (labels.METHOD == "dbscan" and labels.SEARCH == "exact"),
+            "PSEUDO_LABELS.CAMERA_AWARE.ENABLED needs PSEUDO_LABELS.METHOD 'dbscan' and PSEUDO_LABELS.SEARCH "
+            f"'exact'; they are {labels.METHOD!r} and {labels.SEARCH!r}",
+        ),
+        (
+            not labels.RELIABILITY.ENABLED or labels.METHOD == "dbscan",
+            "PSEUDO_LABELS.RELIABILITY.ENABLED compares DBSCAN radii, but PSEUDO_LABELS.METHOD is "
+            f"{labels.METHOD!r}",
+        ),
+        (
+            not labels.RELIABILITY.ENABLED or 0 < gap <= labels.DBSCAN.EPS < 1 - gap,
+            f"PSEUDO_LABELS.RELIABILITY.EPS_GAP is {gap}: PSEUDO_LABELS.DBSCAN.EPS, {labels.DBSCAN.EPS}, "
+            "less and plus it must lie in [0, 1)",
         ),
     ]

@@ -13,7 +13,7 @@ from fastreid.utils import comm
 from tqdm import tqdm
 
 from mmt_plugin.data.build import build_dataset
-from mmt_plugin.evaluation import network_names
+from mmt_plugin.evaluation.networks import network_names
 from mmt_plugin.reporting import draw_rank_list
 
 from .banner import images_per_bn

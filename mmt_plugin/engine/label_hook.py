@@ -47,6 +47,7 @@ class PseudoLabelHook(HookBase):
         truth = dense_ids([item[1] for item in items])
         # Only ever compared with, for the log. Sets without annotations give every image the same identity.
         self.truth = truth if truth.max() > 0 else None
+        self.cameras = dense_ids([item[2] for item in items])
         self.labels: PseudoLabels | None = None
 
     def before_epoch(self) -> None:
@@ -72,9 +73,11 @@ class PseudoLabelHook(HookBase):
 
     def _cluster_once(self, features) -> PseudoLabels:
         """Cluster on the main process, for all processes."""
-        eps = None if self.labels is None else self.labels.eps
-        mine = cluster(features.numpy(), self.cfg, eps=eps) if comm.is_main_process() else None
-        return comm.all_gather(mine)[0]
+        found = None
+        if comm.is_main_process():
+            device = self.trainer.raw_model.device
+            found = cluster(features, self.cfg, cameras=self.cameras, previous=self.labels, device=device)
+        return comm.all_gather(found)[0]
 
     def _keep_previous(self, found: PseudoLabels) -> None:
         message = (

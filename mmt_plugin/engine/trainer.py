@@ -15,7 +15,7 @@ from fastreid.utils.env import seed_all_rng
 from torch import nn
 
 from mmt_plugin.data.build import build_dataset, build_train_loader, training_items
-from mmt_plugin.evaluation import EachNetwork, EachNetworkEvaluator, network_names
+from mmt_plugin.evaluation.networks import EachNetwork, EachNetworkEvaluator, network_names
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.pseudo_labels import PseudoLabels
 

@@ -18,7 +18,7 @@ from mmt_plugin.pseudo_labels import PseudoLabels
 def labels_of(values) -> PseudoLabels:
     values = np.asarray(values)
     features = np.eye(len(values), dtype=np.float32)[:, :6]
-    return PseudoLabels.from_features(values, features, None)
+    return PseudoLabels.from_features(values, features)
 
 
 @pytest.fixture
