@@ -65,5 +65,7 @@ def test_everything_else_says_what_to_install(host):
 
 
 def test_other_names_are_missing_as_usual():
-    done = run(WITHOUT_HOST, "import mmt_plugin; print(hasattr(mmt_plugin, 'nothing'), mmt_plugin.__version__)")
+    done = run(
+        WITHOUT_HOST, "import mmt_plugin; print(hasattr(mmt_plugin, 'nothing'), mmt_plugin.__version__)"
+    )
     assert done.stdout.split()[0] == "False", done.stderr

@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from .threads import over_rows, worker_threads
 
-# Images of a block: its products (16 MiB) stay in the last-level cache.
-BLOCK = 2048
+# Images of a block: its products (9 MiB) stay in the last-level cache.
+BLOCK = 1536
 
 # Similarities that are tested at once; a block's width is a multiple of it.
 LANES = 64
@@ -123,18 +123,17 @@ def _shortlist(features: np.ndarray, k: int, groups: np.ndarray) -> _Shortlists:
     """Multiply all pairs of blocks once and keep what could be among each image's k nearest."""
     num_images = len(features)
     padding = -num_images % LANES
-    exact = torch.from_numpy(features)
-    rounded = exact.to(fastest_product_dtype())
+    rounded = torch.from_numpy(features).to(fastest_product_dtype())
     squared_norms = np.einsum("nd,nd->n", features, features)
-    lists = _empty_shortlists(exact, rounded, squared_norms, k, padding)
-    rounded = torch.nn.functional.pad(rounded, (0, 0, 0, padding))
+    precision = torch.finfo(rounded.dtype).eps
+    lists = _empty_shortlists(squared_norms, features.shape[1], k, padding, precision)
     half_norms = np.pad(squared_norms / 2, (0, padding), constant_values=np.inf).astype(np.float32)
     groups = np.pad(groups, (0, padding), constant_values=-1)
-    # A product is rounded once more when it is stored.
-    relative = np.float32(2.0**-8 if rounded.dtype == torch.bfloat16 else 2.0**-23)
+    # A product is rounded when it is stored.
+    relative = np.float32(precision)
 
-    multiply = _block_product(min(BLOCK, len(rounded)), rounded.dtype)
-    starts = range(0, len(rounded), BLOCK)
+    multiply = _block_product(min(BLOCK, num_images + padding), rounded.dtype)
+    starts = range(0, num_images, BLOCK)
     num_pairs = len(starts) * (len(starts) + 1) // 2
     with (
         worker_threads() as pool,
@@ -142,7 +141,7 @@ def _shortlist(features: np.ndarray, k: int, groups: np.ndarray) -> _Shortlists:
     ):
         for first in starts:
             left = rounded[first : first + BLOCK]
-            for second in range(first, len(rounded), BLOCK):
+            for second in range(first, num_images, BLOCK):
                 products = multiply(left, rounded[second : second + BLOCK])
                 arguments = (products, first, second, half_norms, groups, relative, lists)
                 _on_stripes(pool, _offer_to_rows, products.shape[0], arguments)
@@ -153,16 +152,17 @@ def _shortlist(features: np.ndarray, k: int, groups: np.ndarray) -> _Shortlists:
 
 
 def _empty_shortlists(
-    exact: torch.Tensor, rounded: torch.Tensor, squared_norms: np.ndarray, k: int, padding: int
+    squared_norms: np.ndarray, size: int, k: int, padding: int, precision: float
 ) -> _Shortlists:
-    """Shortlists without members, and the error bounds of products of rounded features (Cauchy-Schwarz)."""
-    num_images, size = exact.shape
-    norms = np.sqrt(squared_norms)
-    rounding = (exact - rounded.float()).norm(dim=1).numpy()
-    # Rounded inputs, and up to D roundings of a float32 sum; a little more than either for the norms' own
-    # rounding.
-    longest, roughest = norms.max(initial=0), rounding.max(initial=0)
-    error = 1.01 * (rounding * longest + (norms + rounding) * roughest + size * 2.0**-24 * norms * longest)
+    """Shortlists without members, and the error bounds of products of rounded features (Cauchy-Schwarz).
+
+    Rounding to nearest moves a number by at most half of `precision`, the gap between 1 and the next number,
+    and so a vector by at most that share of its length.
+    """
+    num_images, norms = len(squared_norms), np.sqrt(squared_norms)
+    # Both inputs, up to D roundings of a float32 sum, and a little for the rounding of the norms themselves.
+    share = 1.01 * (precision + precision**2 / 4 + size * 2.0**-24)
+    error = share * norms * norms.max(initial=0)
     capacity = 4 * k + 64
     floor = np.full(num_images + padding, -np.inf, dtype=np.float32)
     floor[num_images:] = np.inf
@@ -178,16 +178,18 @@ def _empty_shortlists(
 
 def _block_product(block: int, dtype: torch.dtype) -> Callable[[torch.Tensor, torch.Tensor], np.ndarray]:
     """A function of two blocks of features that returns their products as float32, in the same memory every
-    time.
+    time, with zeros up to a multiple of LANES columns.
     """
     products = torch.empty(block * block, dtype=dtype)
     widened = torch.empty(block * block, dtype=torch.float32)
 
     def multiply(left: torch.Tensor, right: torch.Tensor) -> np.ndarray:
-        shape = len(left), len(right)
-        used = products[: shape[0] * shape[1]].view(shape)
+        used = products[: len(left) * len(right)].view(len(left), len(right))
         torch.mm(left, right.T, out=used)
-        return widened[: used.numel()].view(shape).copy_(used).numpy()
+        padded = widened[: len(left) * -(-len(right) // LANES) * LANES].view(len(left), -1)
+        padded[:, : len(right)] = used
+        padded[:, len(right) :] = 0
+        return padded.numpy()
 
     return multiply
 

@@ -32,8 +32,11 @@ class Stages:
     def __str__(self) -> str:
         """All stages and the peak, for a log line."""
         times = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.seconds.items())
-        peak = peak_memory()
-        return f"{times}; peak memory {peak / GIB:.2f} GiB (+{(peak - self._peak_before) / GIB:.2f})"
+        return f"{times}; peak memory {peak_memory() / GIB:.2f} GiB (+{self.added_memory() / GIB:.2f})"
+
+    def added_memory(self) -> int:
+        """Bytes by which the peak rose."""
+        return peak_memory() - self._peak_before
 
 
 def peak_memory() -> int:
