@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print one table for ranking and one for re-ranking."""
     shape = (arguments.queries, arguments.gallery)
-    works = {"mmt_plugin": _rank_ours, "fastreid, Python": _rank_by_host, "fastreid, Cython": _rank_by_cython}
+    works = {"mmt_plugin": _rank_ours, "fastreid, Python": _rank_by_host}
+    if importlib.util.find_spec("Cython") and shutil.which("cc"):
+        works["fastreid, Cython"] = _rank_by_cython
+    else:
+        print("fastreid's compiled ranking is left out: it needs Cython and a C compiler")
     print(f"\nCMC, mAP and mINP of {shape[0]:,} queries in a gallery of {shape[1]:,}\n")
     _print_table(
         {name: in_fresh_process(_prepare_ranking, work, *shape, name) for name, work in works.items()}
