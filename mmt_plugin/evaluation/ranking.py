@@ -1,8 +1,7 @@
 """CMC, mAP and mINP of a gallery ranked by distance. Shapes: Q queries, G gallery images.
 
 No row is ever sorted: a match's rank is one more than the number of images before it, and those are counted
-in one pass over the row against the few distances of the matches. Memory besides the distances is a few
-numbers a query.
+by vector instructions. Memory besides the distances is a few numbers a query.
 
 Equal distances are ranked by gallery index, as a stable sort ranks them. Evaluations that sort unstably (the
 host's compiled one among them) may rank ties otherwise; without ties all agree.
@@ -67,10 +66,11 @@ def rank_gallery(
             f"distances have shape {distances.shape}; "
             f"expected {queries.shape[1]} queries x {gallery.shape[1]} gallery images"
         )
-    if np.isnan(distances).any():
+    if np.isnan(distances.min(initial=0)):
         raise ValueError("the distances contain NaN: the features cannot be ranked")
     cut = distances.shape[1] if top_k is None else top_k
-    arguments = (distances, *queries, *gallery, cut)
+    by_id = np.argsort(gallery[0], kind="stable")
+    arguments = (distances, *queries, *gallery, by_id, cut)
     parts = over_rows(_rank, len(distances), *arguments, description="ranking", rows_per_call=256)
     precision, penalty, first = (np.concatenate(column) for column in zip(*parts, strict=True))
     valid = first >= 0
@@ -89,60 +89,71 @@ def _ids(identities: np.ndarray, cameras: np.ndarray) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
-def _rank(start, stop, distances, query_ids, query_cameras, gallery_ids, gallery_cameras, cut):
+def _rank(start, stop, distances, query_ids, query_cameras, gallery_ids, gallery_cameras, by_id, cut):
     """Average precision, inverse penalty and the first match's rank of queries start to stop.
 
     The rank is 0 where the cut leaves no match, and -1 where the gallery holds none.
     """
     precisions, penalties = np.zeros(stop - start), np.zeros(stop - start)
     first_ranks = np.full(stop - start, -1, dtype=np.int64)
+    sorted_ids = gallery_ids[by_id]
     for query in range(start, stop):
-        row = distances[query]
-        same_id = gallery_ids == query_ids[query]
-        junk = same_id & (gallery_cameras == query_cameras[query])
-        matches = np.flatnonzero(same_id & ~junk)
+        identity = query_ids[query]
+        first, last = (
+            np.searchsorted(sorted_ids, identity),
+            np.searchsorted(sorted_ids, identity, side="right"),
+        )
+        same_id = by_id[first:last]
+        is_junk = gallery_cameras[same_id] == query_cameras[query]
+        matches, junk = same_id[~is_junk], same_id[is_junk]
         if len(matches) == 0:
             continue
-        matches = matches[np.argsort(row[matches], kind="mergesort")]
-        before, junk_before = _count_before(row, matches, same_id, junk)
-        hits, last_rank, precision, first_rank = 0, 0, 0.0, 0
-        for at in range(len(matches)):
-            if at + before[at] + junk_before[at] >= cut:
+        before = _images_before(distances[query], matches)
+        hits, rank, precision, first_rank = 0, 0, 0.0, 0
+        for at in np.argsort(before):
+            if before[at] >= cut:
                 break
             hits += 1
-            last_rank = at + before[at] + 1
-            precision += hits / last_rank
+            rank = before[at] - _how_many_before(distances[query], junk, matches[at]) + 1
+            precision += hits / rank
             if hits == 1:
-                first_rank = last_rank
+                first_rank = rank
         first_ranks[query - start] = first_rank
         if hits > 0:
             precisions[query - start] = precision / hits
-            penalties[query - start] = hits / last_rank
+            penalties[query - start] = hits / rank
     return precisions, penalties, first_ranks
 
 
 @njit(nogil=True, cache=True)
-def _count_before(row, matches, same_id, junk):
-    """How many images of other identities, and how many junk images, rank before each match."""
-    before, junk_before = np.zeros(len(matches), np.int64), np.zeros(len(matches), np.int64)
-    farthest = row[matches[-1]]
-    for image in range(len(row)):
-        distance = row[image]
-        if distance > farthest or (same_id[image] and not junk[image]):
-            continue
-        # The first match that this image ranks before.
-        low, high = 0, len(matches)
-        while low < high:
-            middle = (low + high) // 2
-            match = matches[middle]
-            if distance < row[match] or (distance == row[match] and image < match):
-                high = middle
-            else:
-                low = middle + 1
-        if low == len(matches):
-            continue
-        if junk[image]:
-            junk_before[low] += 1
-        else:
-            before[low] += 1
-    return np.cumsum(before), np.cumsum(junk_before)
+def _images_before(row, images):
+    """How many images of the row rank before each of those given: nearer ones, of equals earlier ones."""
+    before = np.zeros(len(images), dtype=np.int64)
+    for at in range(len(images)):
+        earlier, later = row[: images[at]], row[images[at] :]
+        before[at] = _count(earlier, row[images[at]], True) + _count(later, row[images[at]], False)
+    return before
+
+
+@njit(nogil=True, cache=True)
+def _count(values, limit, or_equal):
+    """How many values are below a limit, or at it. Unsigned 32-bit sums are what the compiler vectorises
+    best.
+    """
+    count = np.uint32(0)
+    if or_equal:
+        for at in range(values.size):
+            count = np.uint32(count + np.uint32(values[at] <= limit))
+    else:
+        for at in range(values.size):
+            count = np.uint32(count + np.uint32(values[at] < limit))
+    return np.int64(count)
+
+
+@njit(nogil=True, cache=True)
+def _how_many_before(row, images, match):
+    """How many of a few images rank before a match."""
+    count = 0
+    for image in images:
+        count += row[image] < row[match] or (row[image] == row[match] and image < match)
+    return count
