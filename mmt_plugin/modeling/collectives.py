@@ -31,6 +31,17 @@ def sum_over(tensor: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     return _Sum.apply(tensor, group)
 
 
+@torch.no_grad()
+def average_over_processes(tensors: list[Tensor]) -> None:
+    """Replace floating-point tensors by their mean over all processes, in place and in one exchange."""
+    if world_size() == 1 or not tensors:
+        return
+    mean = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(mean)
+    for tensor, part in zip(tensors, mean.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor) / world_size())
+
+
 @lru_cache(maxsize=8)
 def subgroup(size: int) -> dist.ProcessGroup:
     """The group of ``size`` consecutive ranks that this process belongs to. All processes must ask for it."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class ArcMarginSoftmax(any_softmax.Linear):
-    """MODEL.HEADS.CLS_LAYER "ArcMarginSoftmax": s cos(theta + m) for the true class, s cos(theta) for the others.
+    """MODEL.HEADS.CLS_LAYER "ArcMarginSoftmax": s cos(theta + m) for the true class, s cos(theta) for others.
 
     fastreid's ArcSoftmax has no branch for theta + m > pi, where the cosine would rise again and reward a
     wrong answer; there, as in the published MMT+ code, cos(theta) - m sin(m) is used. The sine of an exactly

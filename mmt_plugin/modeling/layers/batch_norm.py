@@ -72,9 +72,7 @@ class ChunkedBatchNorm(nn.BatchNorm2d):
         if not self.track_running_stats:
             return [super(ChunkedBatchNorm, self).forward(chunk) for chunk in chunks]
         momentum = self._count_batch()
-        means, variances = (
-            buffer.repeat(len(chunks), 1) for buffer in (self.running_mean, self.running_var)
-        )
+        means, variances = (buffer.repeat(len(chunks), 1) for buffer in (self.running_mean, self.running_var))
         outputs = [
             F.batch_norm(chunk, mean, variance, self.weight, self.bias, True, momentum, self.eps)
             for chunk, mean, variance in zip(chunks, means, variances, strict=True)
@@ -90,7 +88,9 @@ class ChunkedBatchNorm(nn.BatchNorm2d):
         values = x.float()
         dims = [0, *range(2, x.dim())]
         shape = (1, -1, *(1 for _ in range(2, x.dim())))
-        counted = sum_over(torch.cat([values.sum(dim=dims), values.new_tensor([x.numel() // x.shape[1]])]), group)
+        counted = sum_over(
+            torch.cat([values.sum(dim=dims), values.new_tensor([x.numel() // x.shape[1]])]), group
+        )
         count = counted[-1].detach()
         mean = counted[:-1] / count
         centred = values - mean.view(shape)
@@ -105,7 +105,7 @@ class ChunkedBatchNorm(nn.BatchNorm2d):
         return normalised.to(x.dtype)
 
     def _count_batch(self) -> float:
-        """The share of this batch in the running statistics; without a momentum, they are the plain average."""
+        """The share of this batch in the running statistics, which are plain averages without a momentum."""
         self.num_batches_tracked.add_(1)
         return 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
 
@@ -151,10 +151,8 @@ class DomainBatchNorm(nn.Module):
             route = TARGET
         if isinstance(route, int):
             return self.of(route)(x)
-        runs = x.split([count for _, count in route])
-        return join(
-            [part for (domain, _), run in zip(route, runs, strict=True) for part in self.of(domain).parts(run)]
-        )
+        runs = zip(route, x.split([count for _, count in route]), strict=True)
+        return join([part for (domain, _), run in runs for part in self.of(domain).parts(run)])
 
     def of(self, domain: int) -> ChunkedBatchNorm:
         """One domain's layer."""

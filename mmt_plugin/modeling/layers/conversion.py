@@ -9,9 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .batch_norm import ChunkedBatchNorm, DomainBatchNorm
 from .routing import DOMAINS, TARGET
 
-_BRANCH = re.compile(
-    rf"\.({'|'.join(DOMAINS)})\.(weight|bias|running_mean|running_var|num_batches_tracked)$"
-)
+_BRANCH = re.compile(rf"\.({'|'.join(DOMAINS)})\.(weight|bias|running_mean|running_var|num_batches_tracked)$")
 
 
 def convert_batch_norm(

@@ -24,8 +24,8 @@ def route(domains: Tensor | int) -> Iterator[None]:
     """Say which domain each image that is forwarded meanwhile belongs to.
 
     Args:
-        domains: one domain for all images, or B domain indices, best on the CPU. Domains may come in any order
-            and in any shares; each run of equal ones is treated as a batch of its own.
+        domains: one domain for all images, or B domain indices, best on the CPU. Domains may come in any
+            order and in any shares; each run of equal ones is treated as a batch of its own.
     """
     token = _route.set(domains if isinstance(domains, int) else _runs(domains))
     try:

@@ -1,4 +1,4 @@
-"""Instance discrimination against a queue of earlier keys. Shapes: B batch, D feature size, Q queue length."""
+"""Instance discrimination against a queue of keys. Shapes: B batch, D feature size, Q queue length."""
 
 import torch
 import torch.nn.functional as F

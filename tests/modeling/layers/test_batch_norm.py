@@ -153,7 +153,9 @@ def test_frozen_parameters_stay_frozen_unless_asked():
 
 def test_domains_start_equal_and_share_nothing():
     specific = convert_batch_norm(filled(nn.BatchNorm2d(5)), domain_specific=True)
-    for a, b in zip(specific.source.state_dict().values(), specific.target.state_dict().values(), strict=True):
+    for a, b in zip(
+        specific.source.state_dict().values(), specific.target.state_dict().values(), strict=True
+    ):
         assert torch.equal(a, b)
         assert a.data_ptr() != b.data_ptr()
 
