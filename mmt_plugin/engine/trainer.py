@@ -161,7 +161,7 @@ class MMTTrainer(DefaultTrainer):
         self.data_loader.set_labels(labels)
 
     def restart_classifiers(self, rows: np.ndarray | None, num_classes: int) -> None:
-        """Give all networks new classifier rows, C x D (random where None), after those of source classes, and
+        """Give all networks new classifier rows, C x D (random where None), after the source classes, and
         let the optimiser forget the old ones.
         """
         rows = None if rows is None else torch.as_tensor(rows)
