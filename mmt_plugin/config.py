@@ -43,6 +43,9 @@ def add_mmt_config(cfg: CfgNode) -> None:
     # "mmt": erase up to 40 % of the area, uniform aspect ratio (published MMT code); "host": torchvision's
     # erasing.
     _C.INPUT.REA.VARIANT = "mmt"
+    # "mmt": torchvision's AutoAugment, whose ImageNet policy, strengths and grey corners are those of the
+    # published MMT+ code (which rotates to one side only); "host": fastreid's, with other strengths.
+    _C.INPUT.AUTOAUG.VARIANT = "mmt"
 
     _add_method_config(_C)
     _add_pseudo_label_config(_C)
@@ -267,6 +270,10 @@ def check_config(cfg: CfgNode) -> None:
         (
             cfg.INPUT.REA.VARIANT in ("mmt", "host"),
             f"INPUT.REA.VARIANT is {cfg.INPUT.REA.VARIANT!r}; choose 'mmt' or 'host'",
+        ),
+        (
+            cfg.INPUT.AUTOAUG.VARIANT in ("mmt", "host"),
+            f"INPUT.AUTOAUG.VARIANT is {cfg.INPUT.AUTOAUG.VARIANT!r}; choose 'mmt' or 'host'",
         ),
     ]
     problems = [message for holds, message in rules if not holds]

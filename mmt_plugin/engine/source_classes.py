@@ -38,11 +38,12 @@ class SourceClassesHook(HookBase):
             model.set_classifiers(None, num_classes)
         elif rows == "centroids":
             model.set_classifiers(self._centroids(), num_classes)
+        elif not self.cfg.MMT.WEIGHTS:
+            raise CheckpointError("MMT.JOINT.ROWS is 'pretrained', but MMT.WEIGHTS names no source models")
         else:
-            for k, path in enumerate(self.cfg.MMT.WEIGHTS):
-                for networks in (model.students, model.teachers):
-                    if len(networks):
-                        networks[k].heads.set_classifier(self._pretrained(path))
+            for student, path in zip(model.students, self.cfg.MMT.WEIGHTS, strict=True):
+                student.heads.set_classifier(self._pretrained(path))
+            model.copy_students_to_teachers()
         logger.info(f"Joint label space: classes 0 to {num_classes - 1} are the source's ({rows} rows)")
 
     def _centroids(self) -> Tensor:
