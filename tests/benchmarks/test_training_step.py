@@ -15,9 +15,8 @@ def test_table_of_mmt_and_mmt_plus(capsys, monkeypatch):
     parser = argparse.ArgumentParser()
     training_step.add_arguments(parser)
     training_step.run(parser.parse_args(["--classes", "5", "--repeats", "1", "--opts", *OPTIONS]))
-    lines = {
-        line.split("|")[1].strip(): line.split("|")[2:-1] for line in capsys.readouterr().out.splitlines()
-    }
+    table = [line.split("|") for line in capsys.readouterr().out.splitlines()]
+    lines = {cells[1].strip(): cells[2:-1] for cells in table}
     assert [text.strip() for text in lines["recipe"]] == list(training_step.DEFAULT_CONFIGS)
     values = {name: [float(cell) for cell in cells] for name, cells in lines.items() if "," in name}
     parts = ("students forward and backward, ms", "teachers forward, ms", "optimiser, ms")
