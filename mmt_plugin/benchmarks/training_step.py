@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
 def measure(cfg: CfgNode, classes: int, repeats: int) -> dict[str, float | int]:
     """Milliseconds and megabytes of one recipe.
 
-    Step and parts take turns on the same tensors; of each the fastest turn counts, which other programs on the
-    machine have disturbed least.
+    Step and parts take turns on the same tensors; of each the fastest turn counts, which other programs on
+    the machine have disturbed least.
     """
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAIN = False

@@ -50,7 +50,7 @@ class ChunkedBatchNorm(nn.BatchNorm2d):
         return join(self.parts(x))
 
     def parts(self, x: Tensor) -> list[Tensor]:
-        """The normalised chunks, in order; B may be any multiple of G, or less than G."""
+        """The normalised chunks, in order; a batch that is no multiple of G is cut evenly."""
         if not self.training:
             return [super().forward(x)]
         if self.synchronised and world_size() > 1 and (self.chunk == 0 or self.chunk > len(x)):
