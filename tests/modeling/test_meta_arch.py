@@ -331,3 +331,22 @@ def test_synchronised_layers_are_converted(make_model):
     norm = next(m for m in model.students[0].backbone.modules() if isinstance(m, ChunkedBatchNorm))
     assert norm.synchronised
     assert torch.isfinite(sum(model(batch()).values()))
+
+
+def test_mixed_precision_step_is_finite(make_model):
+    model = make_model(
+        num_classes=4,
+        MMT__JOINT__ENABLED=True,
+        MMT__DSBN__ENABLED=True,
+        MMT__IMAGES_PER_BN=2,
+        MMT__MOCO__WEIGHT=0.1,
+        MMT__MOCO__QUEUE_SIZE=7,
+        MODEL__HEADS__CLS_LAYER="ArcMarginSoftmax",
+        MODEL__HEADS__SCALE=16,
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model(joint_batch())
+    assert all(loss.dtype == torch.float32 and torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.students.parameters() if p.grad is not None)
+    assert model.queues[0].queue.dtype == torch.float32
