@@ -30,7 +30,7 @@ class SourceClassesHook(HookBase):
         self.labels = dense_ids([item[1] for item in items])
 
     def before_train(self) -> None:
-        if self.trainer.start_epoch > 0:
+        if self.trainer.start_iter > 0:
             return
         model, num_classes = self.trainer.raw_model, int(self.labels.max()) + 1
         rows = self.cfg.MMT.JOINT.ROWS

@@ -66,6 +66,7 @@ def test_source_classes_keep_their_rows_when_the_clusters_change(plus_config):
 def test_source_rows_at_the_start(plus_config, rows):
     trainer = MMTTrainer(plus_config(MMT__JOINT__ROWS=rows))
     hook = next(hook for hook in trainer._hooks if type(hook).__name__ == "SourceClassesHook")
+    trainer.start_iter = 0
     hook.before_train()
     first, second = (student.heads.weight.data for student in trainer.raw_model.students)
     assert first.shape[0] == SOURCE_CLASSES
@@ -94,6 +95,7 @@ def test_pretrained_rows_come_from_each_networks_own_source_model(plus_config, t
     settings = {"MMT__WEIGHTS": tuple(paths), "MMT__JOINT__ROWS": "pretrained"}
     trainer = MMTTrainer(plus_config(**settings))
     trainer.resume_or_load(resume=False)
+    trainer.start_iter = 0
     for hook in trainer._hooks:
         hook.before_train()
     model = trainer.raw_model
@@ -109,6 +111,7 @@ def test_pretrained_rows_come_from_each_networks_own_source_model(plus_config, t
     settings["SYNTHETIC__TRAIN_IDS"] = 9
     trainer = MMTTrainer(plus_config(**settings))
     trainer.resume_or_load(resume=False)
+    trainer.start_iter = 0
     with pytest.raises(CheckpointError, match=r"a classifier of \(10, .*9 identities.*MMT\.JOINT\.ROWS"):
         trainer.before_train()
 
