@@ -12,6 +12,7 @@ from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.checkpoint import CheckpointError, load_file
 from mmt_plugin.engine.features import extract_features, reestimate_bn_statistics
 from mmt_plugin.engine.pipeline import source_config, train
+from mmt_plugin.engine.source_classes import SourceClassesHook
 from mmt_plugin.modeling.layers import SOURCE, TARGET, DomainBatchNorm
 from mmt_plugin.pseudo_labels import PseudoLabels
 
@@ -28,6 +29,14 @@ def plus_config(tiny_config):
         return cfg
 
     return make
+
+
+def start_source_classes(trainer: MMTTrainer) -> SourceClassesHook:
+    """Do what happens to the source classes before a run's first epoch."""
+    hook = next(hook for hook in trainer._hooks if isinstance(hook, SourceClassesHook))
+    trainer.start_iter = 0
+    hook.before_train()
+    return hook
 
 
 def test_batches_hold_both_domains_in_one_label_space(plus_config):
@@ -65,9 +74,7 @@ def test_source_classes_keep_their_rows_when_the_clusters_change(plus_config):
 @pytest.mark.parametrize("rows", ["random", "centroids"])
 def test_source_rows_at_the_start(plus_config, rows):
     trainer = MMTTrainer(plus_config(MMT__JOINT__ROWS=rows))
-    hook = next(hook for hook in trainer._hooks if type(hook).__name__ == "SourceClassesHook")
-    trainer.start_iter = 0
-    hook.before_train()
+    hook = start_source_classes(trainer)
     first, second = (student.heads.weight.data for student in trainer.raw_model.students)
     assert first.shape[0] == SOURCE_CLASSES
     if rows == "random":
@@ -95,9 +102,7 @@ def test_pretrained_rows_come_from_each_networks_own_source_model(plus_config, t
     settings = {"MMT__WEIGHTS": tuple(paths), "MMT__JOINT__ROWS": "pretrained"}
     trainer = MMTTrainer(plus_config(**settings))
     trainer.resume_or_load(resume=False)
-    trainer.start_iter = 0
-    for hook in trainer._hooks:
-        hook.before_train()
+    start_source_classes(trainer)
     model = trainer.raw_model
     for student, teacher, path in zip(model.students, model.teachers, paths, strict=True):
         weights = load_file(path)["model"]
@@ -111,9 +116,8 @@ def test_pretrained_rows_come_from_each_networks_own_source_model(plus_config, t
     settings["SYNTHETIC__TRAIN_IDS"] = 9
     trainer = MMTTrainer(plus_config(**settings))
     trainer.resume_or_load(resume=False)
-    trainer.start_iter = 0
     with pytest.raises(CheckpointError, match=r"a classifier of \(10, .*9 identities.*MMT\.JOINT\.ROWS"):
-        trainer.before_train()
+        start_source_classes(trainer)
 
 
 def test_a_step_fills_each_networks_queue_with_its_own_teachers_target_keys(plus_config):
