@@ -325,3 +325,25 @@ def test_missing_folder_ends_in_one_sentence(recipe, missing, use_datasets, tmp_
     message = str(stop.value)
     assert all(part in message for part in (missing, str(root), "FASTREID_DATASETS"))
     assert "\n" not in message
+
+
+def one_at_a_time() -> list[tuple[str, str]]:
+    """The cells of the table "One at a time" of docs/mmt_plus.md: recipe and overrides."""
+    section = (REPOSITORY / "docs" / "mmt_plus.md").read_text().split("## One at a time")[1].split("\n## ")[0]
+    rows = [line.split("|")[2:4] for line in section.splitlines() if line.startswith("| ") and "`" in line]
+    recipes = ("plaza2metro_mmt", "plaza2metro_mmt_plus")
+    return [
+        (recipe, cell.strip().strip("`")) for row in rows for recipe, cell in zip(recipes, row, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("recipe", "overrides"), one_at_a_time())
+def test_documented_overrides_change_one_thing(recipe, overrides):
+    before = load(f"synthetic/{recipe}")
+    after = load_config(CONFIGS / "synthetic" / f"{recipe}.yml", overrides.split())
+    check_config(after)
+    assert after.MMT != before.MMT or after.MODEL.HEADS != before.MODEL.HEADS
+
+
+def test_the_one_at_a_time_table_is_complete():
+    assert len(one_at_a_time()) == 8

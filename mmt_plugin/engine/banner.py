@@ -23,7 +23,7 @@ def images_per_bn(cfg: CfgNode) -> int:
     if 0 < chunk <= share:
         return share // (share // chunk)
     if "syncBN" in (cfg.MODEL.BACKBONE.NORM, cfg.MODEL.HEADS.NORM):
-        return min(chunk or batch, batch)
+        return min(batch, chunk // share * share) if chunk else batch
     return share
 
 

@@ -83,7 +83,7 @@ class ChunkedBatchNorm(nn.BatchNorm2d):
 
     def _normalise_over_processes(self, x: Tensor) -> Tensor:
         """Statistics of the images of several processes. Two sums over them, so that no precision is lost."""
-        processes = world_size() if self.chunk == 0 else self.chunk // len(x)
+        processes = min(world_size(), self.chunk // len(x)) if self.chunk else world_size()
         group = None if processes == world_size() else subgroup(processes)
         values = x.float()
         dims = [0, *range(2, x.dim())]
