@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mmt_plugin.host.distributed import broadcast_buffers
 from mmt_plugin.modeling import MutualMeanTeaching
-from mmt_plugin.modeling.layers import TARGET, batch_norms, route
+from mmt_plugin.modeling.layers import TARGET, batch_norms, route, whole_batches
 
 
 @torch.no_grad()
@@ -51,9 +51,10 @@ def reestimate_bn_statistics(model: MutualMeanTeaching, loader: DataLoader) -> N
         layer.reset_running_stats()
         layer.momentum = None  # torch's cumulative average
         layer.train()
-    for images in tqdm(loader, desc="BN statistics", leave=False, disable=None):
-        if len(images) > 1:
-            model.extract(images)
+    with whole_batches(layers):
+        for images in tqdm(loader, desc="BN statistics", leave=False, disable=None):
+            if len(images) > 1:
+                model.extract(images)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     model.train(was_training)

@@ -7,6 +7,8 @@ Shapes: B batch, G images of a chunk, C channels, M domains.
 """
 
 import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -157,6 +159,22 @@ class DomainBatchNorm(nn.Module):
     def of(self, domain: int) -> ChunkedBatchNorm:
         """One domain's layer."""
         return getattr(self, DOMAINS[domain])
+
+
+@contextmanager
+def whole_batches(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Let BN layers normalise each batch of a process as a whole meanwhile: for images in list order, of
+    which a chunk shows one or two identities.
+    """
+    chunked = [layer for layer in layers if isinstance(layer, ChunkedBatchNorm)]
+    settings = [(layer.chunk, layer.synchronised) for layer in chunked]
+    for layer in chunked:
+        layer.chunk, layer.synchronised = 0, False
+    try:
+        yield
+    finally:
+        for layer, (chunk, synchronised) in zip(chunked, settings, strict=True):
+            layer.chunk, layer.synchronised = chunk, synchronised
 
 
 def join(parts: list[Tensor]) -> Tensor:

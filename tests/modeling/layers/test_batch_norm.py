@@ -18,6 +18,7 @@ from mmt_plugin.modeling.layers import (
     fold_batch_norm,
     match_domains,
     route,
+    whole_batches,
 )
 
 
@@ -219,3 +220,13 @@ def test_weights_load_across_kinds_of_layers():
     assert torch.equal(other.ibn.BN.weight, specific.ibn.BN.source.weight)
     same = match_domains(specific.state_dict(), specific)
     assert same.keys() == specific.state_dict().keys()
+
+
+def test_whole_batches_for_a_while():
+    layer, plain = (convert_batch_norm(nn.BatchNorm2d(5), chunk=chunk) for chunk in (2, 0))
+    layer.synchronised = True
+    with whole_batches([layer, nn.BatchNorm2d(5)]):
+        torch.testing.assert_close(layer(images(8)), plain(images(8)))
+    torch.testing.assert_close(layer.running_var, plain.running_var)
+    assert (layer.chunk, layer.synchronised) == (2, True)
+    assert not torch.allclose(layer(images(8)), plain(images(8)))
