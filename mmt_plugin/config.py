@@ -1,9 +1,9 @@
 """Every configuration key the plugin adds to fastreid's, each once, and the checks that catch a wrong one
 early.
 
-Symbols in the comments are those of the MMT paper (Ge et al., ICLR 2020, arXiv 2001.01526). Where the paper
-and its published code (github.com/yxgeee/MMT) differ, the default is the code's value and the comment names
-the paper's.
+Symbols in the comments are those of the MMT paper (Ge et al., ICLR 2020, arXiv 2001.01526) and, for MMT+, of
+the report (Ge et al., arXiv 2008.10313). Where a paper and its published code (github.com/yxgeee/MMT,
+github.com/yxgeee/VisDA-ECCV20) differ, the default is the code's value and the comment names the paper's.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from os import PathLike
 
 from fastreid.config import CfgNode, get_cfg
 
+from mmt_plugin.config_plus import plus_rules
 from mmt_plugin.data.synthetic import add_synthetic_config
 
 LABEL_METHODS = ("dbscan", "kmeans", "ground_truth")
@@ -42,6 +43,9 @@ def add_mmt_config(cfg: CfgNode) -> None:
     # "mmt": erase up to 40 % of the area, uniform aspect ratio (published MMT code); "host": torchvision's
     # erasing.
     _C.INPUT.REA.VARIANT = "mmt"
+    # "mmt": torchvision's AutoAugment, whose ImageNet policy, strengths and grey corners are those of the
+    # published MMT+ code (which rotates to one side only); "host": fastreid's, with other strengths.
+    _C.INPUT.AUTOAUG.VARIANT = "mmt"
 
     _add_method_config(_C)
     _add_pseudo_label_config(_C)
@@ -69,6 +73,8 @@ def _add_method_config(_C: CfgNode) -> None:
     _C.MMT.SOFT_CE_WEIGHT = 0.5
     # lambda_tri^t: share of the soft softmax-triplet loss, hard gets 1 - lambda.
     _C.MMT.SOFT_TRI_WEIGHT = 0.8
+    # Weight of both triplet losses together, hard and soft. The published MMT+ has 0: none.
+    _C.MMT.TRIPLET_WEIGHT = 1.0
     # Label smoothing of the hard classification loss (the paper's Eq. 1 has none).
     _C.MMT.CE_EPSILON = 0.1
 
@@ -80,17 +86,50 @@ def _add_method_config(_C: CfgNode) -> None:
     _C.MMT.EMA.ALPHA = 0.999
     # True: alpha_t = min(1 - 1 / (t + 1), alpha), as the published code does; the paper has a constant alpha.
     _C.MMT.EMA.WARMUP = True
+    # BN statistics of a mean teacher: its "own", of its own train-mode forwards (published codes), or the
+    # temporal average of the "student"'s.
+    _C.MMT.EMA.BN_STATISTICS = "own"
+    # Margin classifiers penalise the labelled class in the teacher's soft labels, too (published MMT+ code).
+    _C.MMT.TEACHER_MARGIN = True
 
     # Forget the optimiser's moments whenever the labels change, as the published code does.
     _C.MMT.RESET_OPTIMIZER = True
     # Forward a target batch through the network, for its BN statistics only, in every source pre-training
     # step (published code).
     _C.MMT.TARGET_BN = False
-    # Images that share one set of BN statistics in the recipe being followed; the start-up banner warns on a
-    # mismatch. 0: silent.
+    # Images that share one set of BN statistics: consecutive chunks of the batch are normalised on their own,
+    # as on the GPUs of a published recipe. Where a process has fewer, syncBN layers share them among
+    # processes, and others warn at the start. 0: all images that the process has, whatever their number.
     _C.MMT.IMAGES_PER_BN = 0
 
+    # Batches of labelled source images beside the target's, and one label space (MMT+): source identities are
+    # classes 0..S-1 for the whole run, clusters follow them.
+    _C.MMT.JOINT = CfgNode({"ENABLED": False})
+    # Source images of a batch, beside SOLVER.IMS_PER_BATCH target images. 0: as many.
+    _C.MMT.JOINT.IMS_PER_BATCH = 0
+    # What the source classes' classifier rows start from: the "pretrained" classifier, source "centroids", or
+    # "random" rows (published MMT+ code).
+    _C.MMT.JOINT.ROWS = "pretrained"
+
+    # Domain-specific BN (MMT+): source and target images have BN layers of their own. Needs JOINT.
+    _C.MMT.DSBN = CfgNode({"ENABLED": False})
+    # Make every BN parameter trainable, the BNNeck's frozen bias too, as the published conversion does.
+    _C.MMT.DSBN.UNFREEZE = False
+
+    _C.MMT.MOCO = CfgNode()
+    # lambda_moco: weight of the instance discrimination loss (MMT+, Eq. 11); 0.1 in the report. 0: none.
+    _C.MMT.MOCO.WEIGHT = 0.0
+    # tau; 0.7 in the report, 0.07 in its code.
+    _C.MMT.MOCO.TEMPERATURE = 0.07
+    # Q, keys that each network's queue holds.
+    _C.MMT.MOCO.QUEUE_SIZE = 12800
+    # Whose images it is for: "target" (published code) or "both" domains (report).
+    _C.MMT.MOCO.DOMAINS = "target"
+
     _C.MMT.SOURCE = CfgNode()
+    # False: no source pre-training. Networks start from MMT.WEIGHTS or what MODEL.BACKBONE.PRETRAIN gives:
+    # one-stage adaptation, and unsupervised learning without any source domain.
+    _C.MMT.SOURCE.PRETRAIN = True
     # Recipe of the source pre-training, a path relative to the config file that names it. Used when
     # MMT.WEIGHTS is empty.
     _C.MMT.SOURCE.CONFIG_FILE = ""
@@ -216,17 +255,18 @@ def check_config(cfg: CfgNode) -> None:
             "it needs one each",
         ),
         (
-            len(mmt.WEIGHTS) < 2 or len(set(mmt.WEIGHTS)) == len(mmt.WEIGHTS),
+            len(mmt.WEIGHTS) < 2 or len(set(mmt.WEIGHTS)) == len(mmt.WEIGHTS) or not mmt.SOURCE.PRETRAIN,
             "MMT.WEIGHTS names the same checkpoint twice: two networks that start equal cannot teach each "
-            "other anything",
+            "other anything (MMT.SOURCE.PRETRAIN False allows it: augmentation alone then tells them apart)",
         ),
         (
             not clustered
             or mmt.WEIGHTS
+            or not mmt.SOURCE.PRETRAIN
             or (mmt.SOURCE.CONFIG_FILE and len(mmt.SOURCE.SEEDS) >= mmt.NUM_PAIRS),
             "MMT.WEIGHTS is empty, so source models must be pre-trained: set MMT.SOURCE.CONFIG_FILE and "
             "give MMT.SOURCE.SEEDS "
-            "one seed per pair, or name checkpoints in MMT.WEIGHTS",
+            "one seed per pair, name checkpoints in MMT.WEIGHTS, or set MMT.SOURCE.PRETRAIN False",
         ),
         (
             len(set(mmt.SOURCE.SEEDS)) == len(mmt.SOURCE.SEEDS),
@@ -243,10 +283,15 @@ def check_config(cfg: CfgNode) -> None:
             "evaluates; "
             f"it is {mmt.SELECTION.DATASET!r}, DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}",
         ),
+        *plus_rules(cfg),
         *_label_rules(labels),
         (
             cfg.INPUT.REA.VARIANT in ("mmt", "host"),
             f"INPUT.REA.VARIANT is {cfg.INPUT.REA.VARIANT!r}; choose 'mmt' or 'host'",
+        ),
+        (
+            cfg.INPUT.AUTOAUG.VARIANT in ("mmt", "host"),
+            f"INPUT.AUTOAUG.VARIANT is {cfg.INPUT.AUTOAUG.VARIANT!r}; choose 'mmt' or 'host'",
         ),
     ]
     problems = [message for holds, message in rules if not holds]

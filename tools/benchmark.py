@@ -5,6 +5,7 @@
     python tools/benchmark.py pseudo-labels --images 1000000 --size 256 --search hnsw --without-host
     python tools/benchmark.py evaluation
     python tools/benchmark.py kmeans
+    python tools/benchmark.py training-step
 
 Every implementation runs in a process of its own, so that peak memory is its own. Close other programs first:
 two cores shared with anything else give other numbers.
@@ -15,9 +16,14 @@ from mmt_plugin import add_mmt_config  # noqa: F401  (first: it makes fastreid i
 # isort: split
 import argparse
 
-from mmt_plugin.benchmarks import evaluation, kmeans, pseudo_labels
+from mmt_plugin.benchmarks import evaluation, kmeans, pseudo_labels, training_step
 
-SUBJECTS = {"pseudo-labels": pseudo_labels, "evaluation": evaluation, "kmeans": kmeans}
+SUBJECTS = {
+    "pseudo-labels": pseudo_labels,
+    "evaluation": evaluation,
+    "kmeans": kmeans,
+    "training-step": training_step,
+}
 
 
 def main() -> None:

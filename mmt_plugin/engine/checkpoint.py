@@ -4,15 +4,17 @@ import logging
 import os
 
 from fastreid.utils.checkpoint import Checkpointer
-from torch import nn
+from torch import Tensor, nn
 
 from mmt_plugin.host.checkpoint import load_weights
+from mmt_plugin.modeling.layers import match_domains
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 
 # Where a network's weights may stand in a checkpoint: a mean teacher's or student's of our own runs, or a
 # fastreid Baseline.
 NETWORK_PREFIXES = ("teachers.0.", "students.0.", "")
+CLASSIFIER = "heads.weight"
 
 
 class CheckpointError(RuntimeError):
@@ -70,6 +72,24 @@ class MMTCheckpointer(Checkpointer):
         return incompatible
 
 
+def network_weights(path: str) -> dict[str, Tensor]:
+    """The weights of a checkpoint's network, by their names in a fastreid Baseline.
+
+    Raises:
+        CheckpointError: if the checkpoint holds none.
+    """
+    weights = load_file(path)
+    weights = weights.get("model", weights)
+    prefix = next(
+        (p for p in NETWORK_PREFIXES if any(key.startswith(f"{p}backbone.") for key in weights)), None
+    )
+    if prefix is None:
+        raise CheckpointError(
+            f"checkpoint {path!r} holds no network: no key starts with 'backbone.' or 'students.0.backbone.'"
+        )
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
+
 def load_source_weights(network: nn.Module, path: str) -> None:
     """Start a network from a source-trained checkpoint, all but its classifier.
 
@@ -81,17 +101,8 @@ def load_source_weights(network: nn.Module, path: str) -> None:
     Raises:
         CheckpointError: if any weight other than the classifier's is missing or has another shape.
     """
-    weights = load_file(path)
-    weights = weights.get("model", weights)
-    prefix = next(
-        (p for p in NETWORK_PREFIXES if any(key.startswith(f"{p}backbone.") for key in weights)), None
-    )
-    if prefix is None:
-        raise CheckpointError(
-            f"checkpoint {path!r} holds no network: no key starts with 'backbone.' or 'students.0.backbone.'"
-        )
-    own = {key: value for key, value in network.state_dict().items() if key != "heads.weight"}
-    given = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    given = match_domains(network_weights(path), network)
+    own = {key: value for key, value in network.state_dict().items() if key != CLASSIFIER}
     missing = [key for key in own if key not in given]
     reshaped = [
         f"{key} {tuple(given[key].shape)} for {tuple(value.shape)}"

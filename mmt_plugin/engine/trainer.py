@@ -15,15 +15,26 @@ from fastreid.utils.env import seed_all_rng
 from torch import nn
 
 from mmt_plugin.data.build import build_dataset, build_train_loader, training_items
+from mmt_plugin.data.joint import build_joint_loader
 from mmt_plugin.evaluation.networks import EachNetwork, EachNetworkEvaluator, network_names
 from mmt_plugin.modeling import MutualMeanTeaching
+from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.pseudo_labels import PseudoLabels
 
 from .banner import log_banner
 from .checkpoint import CheckpointError, MMTCheckpointer, load_source_weights
-from .hooks import CheckpointHook, EMAHook, EpochReport, ProgressBar, RankListHook, SelectionHook
+from .hooks import (
+    BatchNormHook,
+    CheckpointHook,
+    EMAHook,
+    EpochReport,
+    ProgressBar,
+    RankListHook,
+    SelectionHook,
+)
 from .label_hook import GroundTruthHook, PseudoLabelHook
 from .optimizer import build_optimizer, forget_moments
+from .source_classes import SourceClassesHook
 
 logger = logging.getLogger("fastreid.mmt")
 
@@ -44,7 +55,15 @@ class MMTTrainer(DefaultTrainer):
         )
         for name in cfg.DATASETS.TESTS:
             build_dataset(name)  # a missing test set is an error now, not after the first epochs
-        loader = build_train_loader(cfg, items)
+        self.source_items = (
+            training_items(cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL) if cfg.MMT.JOINT.ENABLED else []
+        )
+        if self.source_items:
+            loader = build_joint_loader(cfg, self.source_items, items)
+            self.num_source_classes = loader.num_source_classes
+        else:
+            loader = build_train_loader(cfg, items)
+            self.num_source_classes = 0
         self.iters_per_epoch = len(loader.sampler)
         log_banner(cfg, len(items), self.iters_per_epoch)
 
@@ -92,9 +111,11 @@ class MMTTrainer(DefaultTrainer):
         ret = [
             hooks.IterationTimer(),
             hooks.LRScheduler(self.optimizer, self.scheduler),
+            SourceClassesHook(cfg, self.source_items) if self.source_items else None,
             self.label_hook,
             EMAHook(cfg.MMT.EMA.ALPHA, cfg.MMT.EMA.WARMUP) if cfg.MMT.EMA.ENABLED else None,
             ProgressBar(),
+            BatchNormHook(),
             hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate),
             selection,
             EpochReport(cfg),
@@ -134,15 +155,17 @@ class MMTTrainer(DefaultTrainer):
         self._trainer._data_loader_iter = self.data_loader.epoch(self.epoch)
 
     def set_labels(self, labels: np.ndarray) -> None:
-        """Train on these N labels from the next epoch on; -1 leaves an image out."""
+        """Train on these N labels from the next epoch on; -1 leaves an image out. In a joint label space they
+        are those of the target, counted from 0.
+        """
         self.data_loader.set_labels(labels)
 
     def restart_classifiers(self, rows: np.ndarray | None, num_classes: int) -> None:
-        """Give all networks new classifier rows, C x D (random where None), and let the optimiser forget the
-        old ones.
+        """Give all networks new classifier rows, C x D (random where None), after the source classes, and
+        let the optimiser forget the old ones.
         """
         rows = None if rows is None else torch.as_tensor(rows)
-        changed = self.raw_model.set_classifiers(rows, num_classes)
+        changed = self.raw_model.set_classifiers(rows, num_classes, keep=self.num_source_classes)
         forget_moments(self.optimizer, None if self.cfg.MMT.RESET_OPTIMIZER else changed)
 
     def _distribute(self, model: MutualMeanTeaching) -> nn.Module:
@@ -187,9 +210,10 @@ class MMTTrainer(DefaultTrainer):
         for dataset in cfg.DATASETS.TESTS:
             loader, num_query = cls.build_test_loader(cfg, dataset)
             evaluators[dataset] = EachNetworkEvaluator(cfg, num_query, len(names))
-            scores = inference_on_dataset(
-                EachNetwork(model), loader, evaluators[dataset], flip_test=cfg.TEST.FLIP.ENABLED
-            )
+            with route(_domain_of(dataset, cfg)):
+                scores = inference_on_dataset(
+                    EachNetwork(model), loader, evaluators[dataset], flip_test=cfg.TEST.FLIP.ENABLED
+                )
             for name, metrics in zip(names, scores, strict=True):
                 if metrics:
                     print_csv_format(OrderedDict(metrics, dataset=f"{dataset} ({name})"))
@@ -213,6 +237,11 @@ def load_for_evaluation(cfg: CfgNode) -> MutualMeanTeaching:
     model = MMTTrainer.build_model(_without_pretraining(cfg))
     MMTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
+
+
+def _domain_of(dataset: str, cfg: CfgNode) -> int:
+    """Whose BN layers a test set is for: the target's, unless its training set is the source's."""
+    return SOURCE if dataset in cfg.DATASETS.NAMES and dataset not in cfg.DATASETS.TARGETS else TARGET
 
 
 def _without_pretraining(cfg: CfgNode) -> CfgNode:
