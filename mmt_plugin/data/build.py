@@ -1,6 +1,7 @@
 """Datasets by name, and loaders whose workers live as long as the run."""
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,9 +15,13 @@ from fastreid.utils import comm
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from mmt_plugin.host.prefetch import shut_down
+
 from .dataset import Item, TestImages, TrainImages
 from .samplers import IdentityBatchSampler, ShuffledBatchSampler
 from .transforms import build_train_transform
+
+WORKER_GRACE_SECONDS = 20
 
 
 def build_dataset(name: str, **options: object) -> ImageDataset:
@@ -69,15 +74,36 @@ def epoch_length(cfg: CfgNode, num_images: int) -> int:
 
 
 def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataLoader:
-    """A loader whose workers survive from one epoch to the next."""
+    """A loader whose workers survive from one epoch to the next.
+
+    It draws its workers' seeds from a generator of its own, so that dropout does not depend on their number,
+    and they leave it to this process to react to Ctrl-C and SIGTERM.
+    """
     workers = cfg.DATALOADER.NUM_WORKERS
     return DataLoader(
         dataset,
         batch_sampler=batch_sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=outlive_stop_signals,
+        generator=torch.Generator().manual_seed(cfg.SEED),
         pin_memory=torch.device(cfg.MODEL.DEVICE).type == "cuda",
     )
+
+
+def outlive_stop_signals(_: int) -> None:
+    """Let a loader worker end when its loader does: where a whole process group is asked to stop, the main
+    process needs it for a moment longer, to finish the iteration.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE_SECONDS))
+
+
+def end_workers(loader: DataLoader) -> None:
+    """End the worker processes of a loader; they start again when it is iterated again."""
+    if loader._iterator is not None:
+        shut_down(loader._iterator)
+        loader._iterator = None
 
 
 class LabelledLoader:
@@ -109,14 +135,14 @@ class LabelledLoader:
         self.sampler.set_labels(labels)
         self.labels = torch.as_tensor(labels)
 
-    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        """The batches of one epoch."""
-        self.sampler.set_epoch(epoch)
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
+        """The batches of one epoch, all but the first `start`."""
+        self.sampler.set_epoch(epoch, start)
         if self.bn_loader is None:
             for batch in self.loader:
                 yield self._label(batch)
             return
-        self.bn_loader.batch_sampler.set_epoch(epoch)
+        self.bn_loader.batch_sampler.set_epoch(epoch, start)
         for batch, bn_batch in zip(self.loader, self.bn_loader, strict=True):
             yield {**self._label(batch), "bn_images": bn_batch["images"][:, 0]}
 
@@ -124,7 +150,17 @@ class LabelledLoader:
         return self.epoch(self.sampler.epoch)
 
     def _label(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"images": batch["images"], "targets": self.labels[batch["indices"]]}
+        return {**batch, "targets": self.labels[batch["indices"]]}
+
+    def paths(self, batch: dict[str, Tensor]) -> list[str]:
+        """Files of a batch's images."""
+        return [self.dataset.items[i][0] for i in batch["indices"].tolist()]
+
+    def close(self) -> None:
+        """End the worker processes."""
+        for loader in (self.loader, self.bn_loader):
+            if loader is not None:
+                end_workers(loader)
 
 
 def build_train_loader(cfg: CfgNode, items: Sequence[Item]) -> LabelledLoader:

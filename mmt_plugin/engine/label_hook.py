@@ -30,7 +30,7 @@ class GroundTruthHook(HookBase):
 
     def before_train(self) -> None:
         self.trainer.set_labels(self.labels)
-        if self.trainer.start_epoch == 0:
+        if self.trainer.start_iter == 0:
             self.trainer.restart_classifiers(None, int(self.labels.max()) + 1)
 
 
@@ -50,12 +50,16 @@ class PseudoLabelHook(HookBase):
         self.labels: PseudoLabels | None = None
 
     def before_epoch(self) -> None:
+        if self.trainer.steps_done:  # resumed within the epoch: its labels and classifiers are there
+            self.trainer.set_labels(self.labels.labels)
+            return
         start = time.perf_counter()
-        features = extract_features(self.trainer.raw_model, self.loader).mean(dim=0)
-        if self.cfg.PSEUDO_LABELS.NORMALIZE:
-            features = F.normalize(features, dim=1)
-        extracted = time.perf_counter()
-        found = self._cluster_once(features)
+        with self.trainer.stop.phase(steps=0):
+            features = extract_features(self.trainer.raw_model, self.loader).mean(dim=0)
+            if self.cfg.PSEUDO_LABELS.NORMALIZE:
+                features = F.normalize(features, dim=1)
+            extracted = time.perf_counter()
+            found = self._cluster_once(features)
         self._record(found, extracted - start, time.perf_counter() - extracted)
         if found.num_clusters < 2:
             self._keep_previous(found)

@@ -16,7 +16,8 @@ def test_ema_warmup_follows_the_published_schedule(warmup, expected):
     used = []
     hook = EMAHook(0.75, warmup)
     for step in range(5):
-        hook.trainer = SimpleNamespace(iter=step, raw_model=SimpleNamespace(update_teachers=used.append))
+        model = SimpleNamespace(update_teachers=used.append)
+        hook.trainer = SimpleNamespace(iter=step, raw_model=model, step_was_skipped=False)
         hook.after_step()
     assert used == pytest.approx(expected)
 
