@@ -90,11 +90,12 @@ class TrainingStep(SimpleTrainer):
         self.bad_steps += 1
         where = f"{problem} at epoch {self.epoch}, iteration {self.iter}"
         if self.bad_steps > self.limit:
+            files = ", ".join(self.data_loader.paths(batch))
             many = f", after {self.limit} skipped steps in this epoch" if self.limit else ""
             raise NotFiniteError(
-                f"{where}{many}. The images of the batch: {', '.join(self.data_loader.paths(batch))}. The last checkpoint "
-                "is from before; lower SOLVER.BASE_LR, switch SOLVER.AMP.ENABLED off, or, for single bad "
-                "batches, set SOLVER.ON_BAD_STEP to 'skip'"
+                f"{where}{many}. The images of the batch: {files}. The last checkpoint is from before; lower "
+                "SOLVER.BASE_LR, switch SOLVER.AMP.ENABLED off, or, for single bad batches, set "
+                "SOLVER.ON_BAD_STEP to 'skip'"
             )
         self.optimizer.zero_grad()
         for buffer, before in zip(self.model.buffers(), buffers, strict=True):

@@ -13,6 +13,7 @@ from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 
 from .checkpoint import STOPPED
+from .run_state import generators, set_generators
 
 logger = logging.getLogger("fastreid.mmt")
 
@@ -70,12 +71,14 @@ class StopHook(HookBase):
         if comm.get_world_size() > 1:
             yield  # one process alone must not leave what all do together
             return
+        before = generators()
         try:
             self._at_once = True
             if self._signal:
                 raise Stopped(self._signal)
             yield
         except Stopped:
+            set_generators(before)
             self._save(steps)
             raise
         finally:

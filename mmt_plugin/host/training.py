@@ -35,7 +35,8 @@ def _train(self, start_epoch: int, max_epoch: int, iters_per_epoch: int) -> None
     logger.info("Starting training from epoch %d", start_epoch)
     self.epoch = start_epoch
     self.iter = self.start_iter = start_epoch * iters_per_epoch + getattr(self, "start_step", 0)
-    with EventStorage(self.start_iter) as self.storage:
+    # What is recorded between two epochs belongs to the last iteration of the first.
+    with EventStorage(max(self.start_iter - 1, 0)) as self.storage:
         try:
             self.before_train()
             for self.epoch in range(start_epoch, max_epoch):
