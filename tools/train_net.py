@@ -15,12 +15,12 @@ from mmt_plugin import host
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.data import synthetic
 from mmt_plugin.data.build import build_extraction_loader, training_items
+from mmt_plugin.data.unreadable import TooManyUnreadableError
 from mmt_plugin.engine import MMTTrainer, load_for_evaluation, run, write_results
 from mmt_plugin.engine.checkpoint import CheckpointError, refuse_overwriting
 from mmt_plugin.engine.features import reestimate_bn_statistics
 from mmt_plugin.engine.label_hook import DegenerateClusteringError
 from mmt_plugin.engine.run_folder import claimed
-from mmt_plugin.engine.step import NotFiniteError
 from mmt_plugin.engine.stopping import Stopped
 from mmt_plugin.host.images import UnreadableImageError
 
@@ -80,7 +80,8 @@ EXPLAINED = (
     CheckpointError,
     DegenerateClusteringError,
     FileNotFoundError,
-    NotFiniteError,
+    FloatingPointError,
+    TooManyUnreadableError,
     UnreadableImageError,
 )
 

@@ -20,6 +20,7 @@ from mmt_plugin.host.prefetch import shut_down
 from .dataset import Item, TestImages, TrainImages
 from .samplers import IdentityBatchSampler, ShuffledBatchSampler
 from .transforms import build_train_transform
+from .unreadable import UnreadableImages, unreadable_rows
 
 WORKER_GRACE_SECONDS = 20
 
@@ -114,17 +115,23 @@ class LabelledLoader:
     """
 
     def __init__(
-        self, loader: DataLoader, sampler: IdentityBatchSampler, bn_loader: DataLoader | None = None
+        self,
+        loader: DataLoader,
+        sampler: IdentityBatchSampler,
+        unreadable: UnreadableImages,
+        bn_loader: DataLoader | None = None,
     ):
         """
         Args:
             loader: of TrainImages.
             sampler: the loader's batch sampler.
+            unreadable: counts the images that are skipped.
             bn_loader: of images of the unlabelled domain that only the BN layers see, one batch with every
                 training batch.
         """
         self.loader, self.sampler, self.bn_loader = loader, sampler, bn_loader
         self.labels: Tensor | None = None
+        self.unreadable = unreadable
 
     @property
     def dataset(self) -> TrainImages:
@@ -144,13 +151,14 @@ class LabelledLoader:
             return
         self.bn_loader.batch_sampler.set_epoch(epoch, start)
         for batch, bn_batch in zip(self.loader, self.bn_loader, strict=True):
-            yield {**self._label(batch), "bn_images": bn_batch["images"][:, 0]}
+            bn_images = bn_batch["images"][:, 0]
+            yield {**self._label(batch), "bn_images": bn_images[~unreadable_rows(bn_images)]}
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return self.epoch(self.sampler.epoch)
 
     def _label(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {**batch, "targets": self.labels[batch["indices"]]}
+        return self.unreadable.replace({**batch, "targets": self.labels[batch["indices"]]})
 
     def paths(self, batch: dict[str, Tensor]) -> list[str]:
         """Files of a batch's images."""
@@ -173,7 +181,10 @@ def build_train_loader(cfg: CfgNode, items: Sequence[Item]) -> LabelledLoader:
     sampler = IdentityBatchSampler(
         cameras, cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, iterations, cfg.SEED, **ranks
     )
-    loader = make_loader(TrainImages(items, build_train_transform(cfg, cfg.MMT.NUM_PAIRS)), sampler, cfg)
+    skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip"
+    dataset = TrainImages(items, build_train_transform(cfg, cfg.MMT.NUM_PAIRS), skip)
+    loader = make_loader(dataset, sampler, cfg)
+    unreadable = UnreadableImages.from_config(cfg, [item[0] for item in items])
     bn_loader = None
     if cfg.MMT.TARGET_BN:
         bn_items = training_items(cfg.DATASETS.TARGETS)
@@ -181,13 +192,14 @@ def build_train_loader(cfg: CfgNode, items: Sequence[Item]) -> LabelledLoader:
             len(bn_items), cfg.SOLVER.IMS_PER_BATCH, iterations, cfg.SEED, **ranks
         )
         bn_loader = make_loader(
-            TrainImages(bn_items, build_train_transform(cfg, num_views=1)), bn_sampler, cfg
+            TrainImages(bn_items, build_train_transform(cfg, num_views=1), skip), bn_sampler, cfg
         )
-    return LabelledLoader(loader, sampler, bn_loader)
+    return LabelledLoader(loader, sampler, unreadable, bn_loader)
 
 
 def build_extraction_loader(cfg: CfgNode, items: Sequence[Item]) -> DataLoader:
     """This rank's consecutive share of the images under the test transform, in order."""
     batch = max(1, cfg.TEST.IMS_PER_BATCH // comm.get_world_size())
-    dataset = TestImages(items, build_transforms(cfg, is_train=False))
+    skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip"
+    dataset = TestImages(items, build_transforms(cfg, is_train=False), skip)
     return make_loader(dataset, BatchSampler(InferenceSampler(len(dataset)), batch, drop_last=False), cfg)

@@ -93,6 +93,19 @@ class SelectionHook(HookBase):
         self.best = state["best"]
 
 
+class UnreadableHook(HookBase):
+    """Say at the end of an epoch how many training images were skipped, and which."""
+
+    def after_epoch(self) -> None:
+        skipped = self.trainer.data_loader.unreadable
+        for indices in comm.all_gather(skipped.indices):
+            skipped.add(indices)
+        self.trainer.storage.put_scalar("unreadable", len(skipped.indices), smoothing_hint=False)
+        if skipped.indices:
+            logger.warning(f"Epoch {self.trainer.epoch + 1}: {skipped.describe()}")
+        skipped.indices.clear()
+
+
 class CheckpointHook(HookBase):
     """Save every ``period`` epochs, and ``model_final`` after the last; see MMTCheckpointer for which of them
     are kept.
@@ -141,6 +154,7 @@ class EpochReport(HookBase):
         ("largest_cluster", "largest {:.0f}"),
         ("ARI", "ARI {:.3f}"),
         ("NMI", "NMI {:.3f}"),
+        ("unreadable", "unreadable {:.0f}"),
         ("skipped_steps", "skipped steps {:.0f}"),
     )
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch.nn.functional as F
@@ -75,9 +76,16 @@ class PseudoLabelHook(HookBase):
         self.labels = None if state["labels"] is None else PseudoLabels.from_state_dict(state["labels"])
 
     def _cluster_once(self, features) -> PseudoLabels:
-        """Cluster on the main process, for all processes."""
-        eps = None if self.labels is None else self.labels.eps
-        mine = cluster(features.numpy(), self.cfg, eps=eps) if comm.is_main_process() else None
+        """Cluster on the main process, for all processes; images that cannot be read belong to no cluster."""
+        readable = ~features.isnan().any(dim=1).numpy()
+        self.trainer.data_loader.unreadable.add(np.flatnonzero(~readable).tolist())
+        mine = None
+        if comm.is_main_process():
+            eps = None if self.labels is None else self.labels.eps
+            found = cluster(features.numpy()[readable], self.cfg, eps=eps)
+            labels = np.full(len(readable), -1)
+            labels[readable] = found.labels
+            mine = replace(found, labels=labels)
         return comm.all_gather(mine)[0]
 
     def _keep_previous(self, found: PseudoLabels) -> None:

@@ -22,7 +22,7 @@ from mmt_plugin.pseudo_labels import PseudoLabels
 
 from .banner import log_banner
 from .checkpoint import MMTCheckpointer, load_source_weights, refuse_overwriting
-from .hooks import CheckpointHook, EMAHook, EpochReport, ProgressBar, SelectionHook
+from .hooks import CheckpointHook, EMAHook, EpochReport, ProgressBar, SelectionHook, UnreadableHook
 from .label_hook import GroundTruthHook, PseudoLabelHook
 from .optimizer import build_optimizer, forget_moments
 from .run_state import RunState
@@ -118,6 +118,7 @@ class MMTTrainer(DefaultTrainer):
             self.label_hook,
             EMAHook(cfg.MMT.EMA.ALPHA, cfg.MMT.EMA.WARMUP) if cfg.MMT.EMA.ENABLED else None,
             ProgressBar(),
+            UnreadableHook() if cfg.DATALOADER.ON_BAD_IMAGE == "skip" else None,
             hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.evaluate),
             selection,
             EpochReport(cfg),

@@ -48,7 +48,9 @@ PATIENCE = 240  # seconds; a run takes about ten on an idle machine
 class Run:
     """One process that trains into a folder."""
 
-    def __init__(self, folder: Path, datasets: Path, *arguments: object, script: tuple = (TRAIN_NET,), **keys):
+    def __init__(
+        self, folder: Path, datasets: Path, *arguments: object, script: tuple = (TRAIN_NET,), **keys
+    ):
         """
         Args:
             folder: OUTPUT_DIR.
@@ -69,6 +71,12 @@ class Run:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def started(self) -> None:
+        self._start = time.monotonic()
+
+    def finished(self) -> None:
+        self.seconds = time.monotonic() - self._start
 
     def wait(self, seconds: float = PATIENCE) -> int:
         """The exit status."""
