@@ -22,8 +22,6 @@ from .samplers import IdentityBatchSampler, ShuffledBatchSampler
 from .transforms import build_train_transform
 from .unreadable import UnreadableImages, unreadable_rows
 
-WORKER_GRACE_SECONDS = 20
-
 
 def build_dataset(name: str, **options: object) -> ImageDataset:
     """A registered dataset, read from below the folder that FASTREID_DATASETS names.
@@ -77,8 +75,7 @@ def epoch_length(cfg: CfgNode, num_images: int) -> int:
 def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataLoader:
     """A loader whose workers survive from one epoch to the next.
 
-    It draws its workers' seeds from a generator of its own, so that dropout does not depend on their number,
-    and they leave it to this process to react to Ctrl-C and SIGTERM.
+    It draws its workers' seeds from a generator of its own, so that dropout does not depend on their number.
     """
     workers = cfg.DATALOADER.NUM_WORKERS
     return DataLoader(
@@ -86,18 +83,17 @@ def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataL
         batch_sampler=batch_sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=outlive_stop_signals,
+        worker_init_fn=leave_ctrl_c_to_the_main_process,
         generator=torch.Generator().manual_seed(cfg.SEED),
         pin_memory=torch.device(cfg.MODEL.DEVICE).type == "cuda",
     )
 
 
-def outlive_stop_signals(_: int) -> None:
-    """Let a loader worker end when its loader does: where a whole process group is asked to stop, the main
-    process needs it for a moment longer, to finish the iteration.
+def leave_ctrl_c_to_the_main_process(_: int) -> None:
+    """Keep a loader worker working while the main process, which a terminal's Ctrl-C reaches as well, finishes
+    the iteration.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE_SECONDS))
 
 
 def end_workers(loader: DataLoader) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,8 @@ from .checkpoint import STOPPED
 from .run_state import generators, set_generators
 
 logger = logging.getLogger("fastreid.mmt")
+
+T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -46,6 +49,7 @@ class StopHook(HookBase):
             yield
             return
         previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        previous[signal.SIGCHLD] = signal.getsignal(signal.SIGCHLD)
         try:
             yield
         finally:
@@ -58,6 +62,8 @@ class StopHook(HookBase):
                 raise KeyboardInterrupt
             return
         self._signal = number
+        # Loader workers that were asked to stop, too, are gone: torch must not raise an error in mid-step.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if self._at_once:
             raise Stopped(number)
 
@@ -83,6 +89,16 @@ class StopHook(HookBase):
             raise
         finally:
             self._at_once = False
+
+    def until_stopped(self, batches: Iterator[T]) -> Iterator[T]:
+        """The same batches; when their workers were asked to stop, too, and one cannot come, stop before it."""
+        try:
+            yield from batches
+        except RuntimeError:
+            if not self._signal:
+                raise
+            self._save(self.trainer.steps_done)
+            raise Stopped(self._signal) from None
 
     def after_step(self) -> None:
         trainer = self.trainer

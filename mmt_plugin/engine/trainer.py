@@ -162,7 +162,8 @@ class MMTTrainer(DefaultTrainer):
         super().before_epoch()
         self._trainer.model = self._distribute(self.raw_model)
         self._trainer.begin_epoch(self.epoch)
-        self._trainer._data_loader_iter = self.data_loader.epoch(self.epoch, self.steps_done)
+        batches = self.data_loader.epoch(self.epoch, self.steps_done)
+        self._trainer._data_loader_iter = self.stop.until_stopped(batches)
         if self.steps_done:
             self.run_state.restore_generators()
 
