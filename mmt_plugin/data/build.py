@@ -90,8 +90,8 @@ def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataL
 
 
 def leave_ctrl_c_to_the_main_process(_: int) -> None:
-    """Keep a loader worker working while the main process, which a terminal's Ctrl-C reaches as well, finishes
-    the iteration.
+    """Keep a loader worker working while the main process, which a terminal's Ctrl-C reaches as well,
+    finishes the iteration.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -3,14 +3,14 @@
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastreid.utils.checkpoint import Checkpointer
 from torch import Tensor, nn
 
-from mmt_plugin.host.checkpoint import load_weights
+from mmt_plugin.host.checkpoint import import_safetensors, load_weights, replace_when_complete
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 
@@ -47,6 +47,18 @@ def load_file(path: str | os.PathLike) -> dict:
             f"checkpoint {os.fspath(path)!r} holds a {type(checkpoint).__name__}, not a dict of weights"
         )
     return checkpoint
+
+
+def save_safetensors(weights: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Write weights as a file of safetensors, a format that cannot hold code; whole or not at all.
+
+    Raises:
+        ImportError: the package safetensors is missing.
+        OSError: the file cannot be written.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    with replace_when_complete(os.fspath(path), "wb") as file:
+        file.write(import_safetensors().save(tensors))
 
 
 class MMTCheckpointer(Checkpointer):
@@ -167,6 +179,34 @@ def refuse_overwriting(folder: str) -> None:
         )
 
 
+def network_weights(
+    checkpoint: Mapping, path: str, prefixes: Sequence[str] = NETWORK_PREFIXES
+) -> dict[str, Tensor]:
+    """One network's weights, by the names they have in fastreid's Baseline.
+
+    Args:
+        checkpoint: what the file holds.
+        path: of the file.
+        prefixes: where the network may stand in it; the first that does.
+
+    Raises:
+        CheckpointError: it holds no network.
+    """
+    weights = checkpoint.get("model", checkpoint)
+    prefix = next((p for p in prefixes if any(str(key).startswith(f"{p}backbone.") for key in weights)), None)
+    if prefix is None:
+        raise CheckpointError(
+            f"checkpoint {path!r} holds no network: no key starts with 'backbone.' or 'students.0.backbone.'"
+        )
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
+
+def inference_weights(checkpoint: Mapping, path: str) -> dict[str, Tensor]:
+    """Weights of the network that a checkpoint's run uses for inference; see `network_weights`."""
+    chosen = int(checkpoint.get("model", checkpoint).get("inference_index", 0))
+    return network_weights(checkpoint, path, (f"teachers.{chosen}.", f"students.{chosen}.", ""))
+
+
 def load_source_weights(network: nn.Module, path: str) -> None:
     """Start a network from a source-trained checkpoint, all but its classifier.
 
@@ -178,21 +218,9 @@ def load_source_weights(network: nn.Module, path: str) -> None:
     Raises:
         CheckpointError: if any weight other than the classifier's is missing or has another shape.
     """
-    weights = load_file(path)
-    weights = weights.get("model", weights)
-    prefix = next(
-        (p for p in NETWORK_PREFIXES if any(key.startswith(f"{p}backbone.") for key in weights)), None
-    )
-    if prefix is None:
-        raise CheckpointError(
-            f"checkpoint {path!r} holds no network: no key starts with 'backbone.' or 'students.0.backbone.'"
-        )
+    given = network_weights(load_file(path), path)
+    given.pop(CLASSIFIER, None)
     own = {key: value for key, value in network.state_dict().items() if key != CLASSIFIER}
-    given = {
-        key.removeprefix(prefix): value
-        for key, value in weights.items()
-        if key.startswith(prefix) and key != f"{prefix}{CLASSIFIER}"
-    }
     match_keys(path, own, given, "MODEL.BACKBONE and MODEL.HEADS", surplus_is_error=False)
     network.load_state_dict({key: given[key] for key in own}, strict=False)
     logger.info(f"Started from {path}: all but the classifier, whose rows follow the clusters")

@@ -91,7 +91,9 @@ class StopHook(HookBase):
             self._at_once = False
 
     def until_stopped(self, batches: Iterator[T]) -> Iterator[T]:
-        """The same batches; when their workers were asked to stop, too, and one cannot come, stop before it."""
+        """The same batches; where their workers were asked to stop, too, and are gone, stop before the
+        next.
+        """
         try:
             yield from batches
         except RuntimeError:

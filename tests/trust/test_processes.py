@@ -83,7 +83,7 @@ def test_a_run_keeps_its_folder_does_not_grow_and_stops_when_asked(start, datase
     config = (run.folder / "config.yaml").read_bytes()
     second = Run(run.folder, datasets_root, "--resume", SEED=7)
     assert second.wait() == 1
-    line = second.last_line()
+    line = re.search(r"error: OUTPUT_DIR.*in use.*", run.text()).group()
     assert f"in use by another run (process {run.process.pid})" in line
     assert (run.folder / "config.yaml").read_bytes() == config
     observe("a second run into the same OUTPUT_DIR", line)
