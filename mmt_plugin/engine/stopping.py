@@ -57,9 +57,9 @@ class StopHook(HookBase):
                 signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == self._signal == signal.SIGINT:
+            raise KeyboardInterrupt
         if self._signal:
-            if number == signal.SIGINT:
-                raise KeyboardInterrupt
             return
         self._signal = number
         # Loader workers that were asked to stop, too, are gone: torch must not raise an error in mid-step.
