@@ -1,9 +1,9 @@
 """Every configuration key the plugin adds to fastreid's, each once, and the checks that catch a wrong one
 early.
 
-Symbols in the comments are those of the MMT paper (Ge et al., ICLR 2020, arXiv 2001.01526). Where the paper
-and its published code (github.com/yxgeee/MMT) differ, the default is the code's value and the comment names
-the paper's.
+Symbols in the comments are those of the MMT paper (Ge et al., ICLR 2020, arXiv 2001.01526) and, for MMT+, of
+the report (Ge et al., arXiv 2008.10313). Where a paper and its published code (github.com/yxgeee/MMT,
+github.com/yxgeee/VisDA-ECCV20) differ, the default is the code's value and the comment names the paper's.
 """
 
 import difflib
@@ -13,6 +13,7 @@ from os import PathLike
 
 from fastreid.config import CfgNode, get_cfg
 
+from mmt_plugin.config_plus import plus_rules
 from mmt_plugin.data.synthetic import add_synthetic_config
 
 LABEL_METHODS = ("dbscan", "kmeans", "ground_truth")
@@ -54,6 +55,9 @@ def add_mmt_config(cfg: CfgNode) -> None:
     # "mmt": erase up to 40 % of the area, uniform aspect ratio (published MMT code); "host": torchvision's
     # erasing.
     _C.INPUT.REA.VARIANT = "mmt"
+    # "mmt": torchvision's AutoAugment, whose ImageNet policy, strengths and grey corners are those of the
+    # published MMT+ code (which rotates to one side only); "host": fastreid's, with other strengths.
+    _C.INPUT.AUTOAUG.VARIANT = "mmt"
 
     _add_method_config(_C)
     _add_pseudo_label_config(_C)
@@ -110,6 +114,8 @@ def _add_method_config(_C: CfgNode) -> None:
     _C.MMT.SOFT_CE_WEIGHT = 0.5
     # lambda_tri^t: share of the soft softmax-triplet loss, hard gets 1 - lambda.
     _C.MMT.SOFT_TRI_WEIGHT = 0.8
+    # Weight of both triplet losses together, hard and soft. The published MMT+ has 0: none.
+    _C.MMT.TRIPLET_WEIGHT = 1.0
     # Label smoothing of the hard classification loss (the paper's Eq. 1 has none).
     _C.MMT.CE_EPSILON = 0.1
 
@@ -121,17 +127,50 @@ def _add_method_config(_C: CfgNode) -> None:
     _C.MMT.EMA.ALPHA = 0.999
     # True: alpha_t = min(1 - 1 / (t + 1), alpha), as the published code does; the paper has a constant alpha.
     _C.MMT.EMA.WARMUP = True
+    # BN statistics of a mean teacher: its "own", of its own train-mode forwards (published codes), or the
+    # temporal average of the "student"'s.
+    _C.MMT.EMA.BN_STATISTICS = "own"
+    # Margin classifiers penalise the labelled class in the teacher's soft labels, too (published MMT+ code).
+    _C.MMT.TEACHER_MARGIN = True
 
     # Forget the optimiser's moments whenever the labels change, as the published code does.
     _C.MMT.RESET_OPTIMIZER = True
     # Forward a target batch through the network, for its BN statistics only, in every source pre-training
     # step (published code).
     _C.MMT.TARGET_BN = False
-    # Images that share one set of BN statistics in the recipe being followed; the start-up banner warns on a
-    # mismatch. 0: silent.
+    # Images that share one set of BN statistics: consecutive chunks of the batch are normalised on their own,
+    # as on the GPUs of a published recipe. Where a process has fewer, syncBN layers share them among
+    # processes, and others warn at the start. 0: all images that the process has, whatever their number.
     _C.MMT.IMAGES_PER_BN = 0
 
+    # Batches of labelled source images beside the target's, and one label space (MMT+): source identities are
+    # classes 0..S-1 for the whole run, clusters follow them.
+    _C.MMT.JOINT = CfgNode({"ENABLED": False})
+    # Source images of a batch, beside SOLVER.IMS_PER_BATCH target images. 0: as many.
+    _C.MMT.JOINT.IMS_PER_BATCH = 0
+    # What the source classes' classifier rows start from: the "pretrained" classifier, source "centroids", or
+    # "random" rows (published MMT+ code).
+    _C.MMT.JOINT.ROWS = "pretrained"
+
+    # Domain-specific BN (MMT+): source and target images have BN layers of their own. Needs JOINT.
+    _C.MMT.DSBN = CfgNode({"ENABLED": False})
+    # Make every BN parameter trainable, the BNNeck's frozen bias too, as the published conversion does.
+    _C.MMT.DSBN.UNFREEZE = False
+
+    _C.MMT.MOCO = CfgNode()
+    # lambda_moco: weight of the instance discrimination loss (MMT+, Eq. 11); 0.1 in the report. 0: none.
+    _C.MMT.MOCO.WEIGHT = 0.0
+    # tau; 0.7 in the report, 0.07 in its code.
+    _C.MMT.MOCO.TEMPERATURE = 0.07
+    # Q, keys that each network's queue holds.
+    _C.MMT.MOCO.QUEUE_SIZE = 12800
+    # Whose images it is for: "target" (published code) or "both" domains (report).
+    _C.MMT.MOCO.DOMAINS = "target"
+
     _C.MMT.SOURCE = CfgNode()
+    # False: no source pre-training. Networks start from MMT.WEIGHTS or what MODEL.BACKBONE.PRETRAIN gives:
+    # one-stage adaptation, and unsupervised learning without any source domain.
+    _C.MMT.SOURCE.PRETRAIN = True
     # Recipe of the source pre-training, a path relative to the config file that names it. Used when
     # MMT.WEIGHTS is empty.
     _C.MMT.SOURCE.CONFIG_FILE = ""
@@ -165,6 +204,9 @@ def _add_pseudo_label_config(_C: CfgNode) -> None:
     # "softmax" of the negative squared distance (VisDA-2020 code, OpenUnReID), or "scaled" by each column's
     # maximum first (MMT code).
     _C.PSEUDO_LABELS.JACCARD_WEIGHTS = "softmax"
+    # "exact" neighbours; or, for sets of several hundred thousand images, approximate ones by faiss: "hnsw"
+    # or "ivf". Their recall is measured on a sample and logged.
+    _C.PSEUDO_LABELS.SEARCH = "exact"
     # Un-clustered images: "drop" them for the epoch, or keep each as a "singletons" cluster.
     _C.PSEUDO_LABELS.OUTLIERS = "drop"
 
@@ -175,6 +217,21 @@ def _add_pseudo_label_config(_C: CfgNode) -> None:
     _C.PSEUDO_LABELS.DBSCAN.EPS = 0.6
     _C.PSEUDO_LABELS.DBSCAN.RHO = 1.6e-3
     _C.PSEUDO_LABELS.DBSCAN.MIN_SAMPLES = 4
+
+    # CA-Jaccard (CVPR 2024): neighbours of the same camera and of the others on lists of their own, in place
+    # of K1 and K2. The widths are those of the published command line.
+    _C.PSEUDO_LABELS.CAMERA_AWARE = CfgNode()
+    _C.PSEUDO_LABELS.CAMERA_AWARE.ENABLED = False
+    _C.PSEUDO_LABELS.CAMERA_AWARE.K1_INTRA = 5
+    _C.PSEUDO_LABELS.CAMERA_AWARE.K1_INTER = 20
+    _C.PSEUDO_LABELS.CAMERA_AWARE.K2_INTRA = 2
+    _C.PSEUDO_LABELS.CAMERA_AWARE.K2_INTER = 4
+
+    # Self-paced reliability (SpCL, NeurIPS 2020): images whose cluster changes when the DBSCAN radius changes
+    # by EPS_GAP leave it.
+    _C.PSEUDO_LABELS.RELIABILITY = CfgNode()
+    _C.PSEUDO_LABELS.RELIABILITY.ENABLED = False
+    _C.PSEUDO_LABELS.RELIABILITY.EPS_GAP = 0.02
 
     _C.PSEUDO_LABELS.KMEANS = CfgNode()
     _C.PSEUDO_LABELS.KMEANS.NUM_CLUSTERS = 500
@@ -239,17 +296,18 @@ def check_config(cfg: CfgNode) -> None:
             "it needs one each",
         ),
         (
-            len(mmt.WEIGHTS) < 2 or len(set(mmt.WEIGHTS)) == len(mmt.WEIGHTS),
+            len(mmt.WEIGHTS) < 2 or len(set(mmt.WEIGHTS)) == len(mmt.WEIGHTS) or not mmt.SOURCE.PRETRAIN,
             "MMT.WEIGHTS names the same checkpoint twice: two networks that start equal cannot teach each "
-            "other anything",
+            "other anything (MMT.SOURCE.PRETRAIN False allows it: augmentation alone then tells them apart)",
         ),
         (
             not clustered
             or mmt.WEIGHTS
+            or not mmt.SOURCE.PRETRAIN
             or (mmt.SOURCE.CONFIG_FILE and len(mmt.SOURCE.SEEDS) >= mmt.NUM_PAIRS),
             "MMT.WEIGHTS is empty, so source models must be pre-trained: set MMT.SOURCE.CONFIG_FILE and "
             "give MMT.SOURCE.SEEDS "
-            "one seed per pair, or name checkpoints in MMT.WEIGHTS",
+            "one seed per pair, name checkpoints in MMT.WEIGHTS, or set MMT.SOURCE.PRETRAIN False",
         ),
         (
             len(set(mmt.SOURCE.SEEDS)) == len(mmt.SOURCE.SEEDS),
@@ -266,11 +324,16 @@ def check_config(cfg: CfgNode) -> None:
             "evaluates; "
             f"it is {mmt.SELECTION.DATASET!r}, DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}",
         ),
+        *plus_rules(cfg),
         *_label_rules(labels),
         *_trust_rules(cfg),
         (
             cfg.INPUT.REA.VARIANT in ("mmt", "host"),
             f"INPUT.REA.VARIANT is {cfg.INPUT.REA.VARIANT!r}; choose 'mmt' or 'host'",
+        ),
+        (
+            cfg.INPUT.AUTOAUG.VARIANT in ("mmt", "host"),
+            f"INPUT.AUTOAUG.VARIANT is {cfg.INPUT.AUTOAUG.VARIANT!r}; choose 'mmt' or 'host'",
         ),
     ]
     problems = [message for holds, message in rules if not holds]
@@ -301,15 +364,21 @@ def _label_rules(labels: CfgNode) -> list[tuple[bool, str]]:
     choices = {
         "OUTLIERS": (labels.OUTLIERS, ("drop", "singletons")),
         "JACCARD_WEIGHTS": (labels.JACCARD_WEIGHTS, ("softmax", "scaled")),
+        "SEARCH": (labels.SEARCH, ("exact", "hnsw", "ivf")),
         "DBSCAN.EPS_RULE": (labels.DBSCAN.EPS_RULE, ("fixed", "rho")),
     }
     minima = {
         "K1": (labels.K1, 1),
         "K2": (labels.K2, 1),
         "DBSCAN.MIN_SAMPLES": (labels.DBSCAN.MIN_SAMPLES, 1),
+        "CAMERA_AWARE.K1_INTRA": (labels.CAMERA_AWARE.K1_INTRA, 1),
+        "CAMERA_AWARE.K1_INTER": (labels.CAMERA_AWARE.K1_INTER, 1),
+        "CAMERA_AWARE.K2_INTRA": (labels.CAMERA_AWARE.K2_INTRA, 1),
+        "CAMERA_AWARE.K2_INTER": (labels.CAMERA_AWARE.K2_INTER, 0),
         "KMEANS.NUM_CLUSTERS": (labels.KMEANS.NUM_CLUSTERS, 2),
         "KMEANS.NUM_ITERATIONS": (labels.KMEANS.NUM_ITERATIONS, 1),
     }
+    gap = labels.RELIABILITY.EPS_GAP
     return [
         *(
             (value in accepted, f"PSEUDO_LABELS.{key} is {value!r}; choose one of {', '.join(accepted)}")
@@ -330,5 +399,20 @@ def _label_rules(labels: CfgNode) -> list[tuple[bool, str]]:
         (
             0 < labels.DBSCAN.RHO <= 1,
             f"PSEUDO_LABELS.DBSCAN.RHO is {labels.DBSCAN.RHO}; it must lie in (0, 1]",
+        ),
+        (
+            not labels.CAMERA_AWARE.ENABLED or (labels.METHOD == "dbscan" and labels.SEARCH == "exact"),
+            "PSEUDO_LABELS.CAMERA_AWARE.ENABLED needs PSEUDO_LABELS.METHOD 'dbscan' and PSEUDO_LABELS.SEARCH "
+            f"'exact'; they are {labels.METHOD!r} and {labels.SEARCH!r}",
+        ),
+        (
+            not labels.RELIABILITY.ENABLED or labels.METHOD == "dbscan",
+            "PSEUDO_LABELS.RELIABILITY.ENABLED compares DBSCAN radii, but PSEUDO_LABELS.METHOD is "
+            f"{labels.METHOD!r}",
+        ),
+        (
+            not labels.RELIABILITY.ENABLED or 0 < gap <= labels.DBSCAN.EPS < 1 - gap,
+            f"PSEUDO_LABELS.RELIABILITY.EPS_GAP is {gap}: PSEUDO_LABELS.DBSCAN.EPS, {labels.DBSCAN.EPS}, "
+            "less and plus it must lie in [0, 1)",
         ),
     ]

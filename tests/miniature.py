@@ -99,6 +99,31 @@ def write_veriwild(root: Path) -> None:
         _write_list(lists / f"test_{size}.txt", [f"{name(shot)}.jpg" for shot in gallery])
 
 
+def write_personx(root: Path) -> None:
+    for shot in train_shots():
+        name = f"{shot.identity:04d}_c{shot.camera}s1_{shot.number:06d}.jpg"
+        draw(root / "visda2020" / "personX" / "image_train" / name, shot)
+
+
+def write_visda20(root: Path) -> None:
+    """Training images have their cameras in a list and names that tell nothing; validation has indices."""
+    folder = root / "visda2020"
+    cameras = {1: 2, 2: 6}  # two of the five that the challenge has, as it numbers them
+    lines = []
+    for shot in train_shots():
+        draw(folder / "target_training" / "image_train" / f"{shot.number:06d}.jpg", shot)
+        lines.append(f"{shot.number:06d}.jpg {cameras[shot.camera]}")
+    _write_list(folder / "target_training" / "label_target_training.txt", lines)
+    for part, pictures in zip(("query", "gallery"), query_and_gallery(), strict=True):
+        index = []
+        for shot in pictures:
+            camera = cameras[shot.camera]
+            name = f"{shot.identity:04d}_c{camera}s1_{shot.number:06d}_00.jpg"
+            draw(folder / "target_validation" / f"image_{part}" / name, shot)
+            index.append(f"{name} {camera} {shot.identity:03d} {shot.number:04d}")
+        _write_list(folder / f"index_validation_{part}.txt", index)
+
+
 # By the name under which fastreid registers the data set.
 WRITERS = {
     "Market1501": write_market,
@@ -107,6 +132,8 @@ WRITERS = {
     "VeRi": write_veri,
     "VehicleID": write_vehicleid,
     "VeRiWild": write_veriwild,
+    "PersonX": write_personx,
+    "VisDA20": write_visda20,
 }
 
 

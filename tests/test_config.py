@@ -38,6 +38,18 @@ def test_shipped_combination_passes(tiny_config):
         ({"MMT__SELECTION__RULE": "luck"}, r"MMT\.SELECTION\.RULE is 'luck'"),
         ({"MMT__SELECTION__RULE": "best"}, r"needs a labelled MMT\.SELECTION\.DATASET"),
         ({"INPUT__REA__VARIANT": "none"}, r"INPUT\.REA\.VARIANT is 'none'"),
+        ({"INPUT__AUTOAUG__VARIANT": "none"}, r"INPUT\.AUTOAUG\.VARIANT is 'none'"),
+        ({"MMT__DSBN__ENABLED": True}, r"MMT\.DSBN\.ENABLED needs images of both domains"),
+        ({"MMT__IMAGES_PER_BN": 1}, r"MMT\.IMAGES_PER_BN is 1"),
+        ({"MMT__IMAGES_PER_BN": 3}, r"SOLVER\.IMS_PER_BATCH is 8, which cannot be cut into BN groups of 3"),
+        ({"MMT__EMA__BN_STATISTICS": "none"}, r"MMT\.EMA\.BN_STATISTICS is 'none'"),
+        ({"MMT__TRIPLET_WEIGHT": -1.0}, r"MMT\.TRIPLET_WEIGHT is -1\.0"),
+        ({"MMT__MOCO__WEIGHT": -1.0}, r"MMT\.MOCO\.WEIGHT is -1\.0"),
+        ({"MMT__MOCO__TEMPERATURE": 0.0}, r"MMT\.MOCO\.TEMPERATURE is 0\.0"),
+        ({"MMT__MOCO__QUEUE_SIZE": 0}, r"MMT\.MOCO\.QUEUE_SIZE is 0"),
+        ({"MMT__MOCO__DOMAINS": "source"}, r"MMT\.MOCO\.DOMAINS is 'source'"),
+        ({"MMT__MOCO__WEIGHT": 0.1, "MMT__EMA__ENABLED": False}, "keys of the queue come from mean teachers"),
+        ({"MODEL__HEADS__CLS_LAYER": "Sphere"}, r"MODEL\.HEADS\.CLS_LAYER is 'Sphere'; choose one of Linear"),
     ],
 )
 def test_impossible_combinations_name_the_keys(tiny_config, overrides, message):
@@ -105,3 +117,31 @@ def test_all_problems_are_reported_at_once(tiny_config):
     with pytest.raises(ConfigError) as error:
         check_config(tiny_config(MMT__NUM_PAIRS=0, MMT__EMA__ALPHA=2.0))
     assert len(str(error.value).splitlines()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"MMT__JOINT__ROWS": "ones"}, r"MMT\.JOINT\.ROWS is 'ones'"),
+        ({"MMT__JOINT__IMS_PER_BATCH": 3}, r"MMT\.JOINT\.IMS_PER_BATCH is 3; .*NUM_INSTANCE, which is 2"),
+        ({"DATASETS__NAMES": ()}, r"needs a labelled source, but DATASETS\.NAMES is empty"),
+        ({"DATASETS__NAMES": ("SynthMetro",)}, "SynthMetro: in DATASETS.NAMES and in DATASETS.TARGETS"),
+        ({"PSEUDO_LABELS__METHOD": "ground_truth"}, "'ground_truth' makes no clusters"),
+        (
+            {"MMT__JOINT__ROWS": "pretrained", "MMT__SOURCE__PRETRAIN": False},
+            r"MMT\.JOINT\.ROWS is 'pretrained', but there is no source model",
+        ),
+        ({"MMT__TARGET_BN": True}, r"MMT\.TARGET_BN is for source pre-training"),
+        (
+            {"MMT__IMAGES_PER_BN": 4, "MMT__JOINT__IMS_PER_BATCH": 6},
+            r"MMT\.JOINT\.IMS_PER_BATCH is 6, which cannot be cut into BN groups of 4",
+        ),
+    ],
+)
+def test_impossible_joint_training_names_the_keys(tiny_config, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        check_config(tiny_config("plaza2metro_mmt_plus", **overrides))
+
+
+def test_one_checkpoint_may_start_both_networks_where_no_source_is_trained(tiny_config):
+    check_config(tiny_config(MMT__WEIGHTS=("a.pth", "a.pth"), MMT__SOURCE__PRETRAIN=False))

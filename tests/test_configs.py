@@ -32,13 +32,28 @@ VARIANTS = {
     "baseline": (("", "_dbscan", "_ibn"), ("", "_dbscan")),
     "mmt": (("", "_dbscan", "_ibn"), ("", "_dbscan")),
 }
-REAL_RECIPES = [
+MMT_RECIPES = [
     f"{folder}/{task}{variant}"
     for folder, (person, vehicle) in VARIANTS.items()
     for tasks, variants in ((PERSON_TASKS, person), (VEHICLE_TASKS, vehicle))
     for task in tasks
     for variant in variants
 ]
+VISDA_BACKBONES = {
+    "resnet50_ibn": ("build_resnet_backbone", "50x", True, 1),
+    "resnest50": ("build_resnest_backbone", "50x", False, 2),
+    "resnest101": ("build_resnest_backbone", "101x", False, 2),
+    "densenet169_ibn": ("build_densenet_backbone", "169x", True, 2),
+    "resnext101_ibn": ("build_resnext_backbone", "101x", True, 1),
+}
+VISDA_SOURCES = [f"source/personx2visda20_{name}" for name in VISDA_BACKBONES]
+VISDA_RECIPES = [f"mmt_plus/personx2visda20_{name}" for name in VISDA_BACKBONES]
+UDA_RECIPES = [
+    f"mmt_plus/{task}"
+    for task in ("market2duke", "duke2market", "market2msmt", "msmt2market", "vehicleid2veri")
+]
+OPENUNREID_RECIPES = ["openunreid/market2duke", "openunreid/duke2market"]
+USL_RECIPES = ["usl/market", "usl/duke", "usl/msmt", "usl/synthmetro"]
 REGISTERED = {
     "market": "Market1501",
     "duke": "DukeMTMC",
@@ -46,6 +61,9 @@ REGISTERED = {
     "vehicleid": "VehicleID",
     "veri": "VeRi",
     "veriwild": "VeRiWild",
+    "personx": "PersonX",
+    "visda20": "VisDA20",
+    "synthmetro": "SynthMetro",
 }
 TEST_SETS = {"VeRiWild": "SmallVeRiWild"}  # where it is not the training set's own
 
@@ -56,13 +74,20 @@ EVALUATED = (
     "mmt/market2msmt",
     "mmt/vehicleid2veri",
     "mmt/vehicleid2veriwild",
+    "mmt_plus/personx2visda20_resnet50_ibn",
     "synthetic/plaza2metro_mmt",
 )
+
+# The shallowest of backbones that have no 18 layers.
+SMALL_DEPTH = {
+    "build_densenet_backbone": "121x",
+    "build_resnest_backbone": "50x",
+    "build_resnext_backbone": "50x",
+}
 
 # What makes any recipe train in a second. Everything else stays as the recipe has it.
 TINY = {
     "MODEL.DEVICE": "cpu",
-    "MODEL.BACKBONE.DEPTH": "18x",
     "MODEL.BACKBONE.PRETRAIN": False,
     "INPUT.SIZE_TRAIN": [64, 32],
     "INPUT.SIZE_TEST": [64, 32],
@@ -71,6 +96,7 @@ TINY = {
     "SOLVER.IMS_PER_BATCH": 8,
     "SOLVER.ITERS_PER_EPOCH": 1,
     "SOLVER.MAX_EPOCH": 1,
+    "MMT.MOCO.QUEUE_SIZE": 16,
     "PSEUDO_LABELS.KMEANS.NUM_CLUSTERS": 3,
     # Untrained features suit no fixed radius, and the published share of all pairs is none of a miniature's.
     "PSEUDO_LABELS.DBSCAN.EPS_RULE": "rho",
@@ -120,10 +146,18 @@ def configure_world():
 
 
 def test_every_task_has_its_recipes():
-    assert sorted(recipe for recipe in RECIPES if not recipe.startswith("synthetic/")) == sorted(REAL_RECIPES)
+    expected = [
+        *MMT_RECIPES,
+        *VISDA_SOURCES,
+        *VISDA_RECIPES,
+        *UDA_RECIPES,
+        *OPENUNREID_RECIPES,
+        *USL_RECIPES,
+    ]
+    assert sorted(recipe for recipe in RECIPES if not recipe.startswith("synthetic/")) == sorted(expected)
 
 
-@pytest.mark.parametrize("recipe", REAL_RECIPES)
+@pytest.mark.parametrize("recipe", MMT_RECIPES)
 def test_recipe_is_what_its_name_says(recipe):
     folder, name = recipe.split("/")
     task, _, variant = name.partition("_")
@@ -162,11 +196,70 @@ def test_recipe_is_what_its_name_says(recipe):
         assert (labels.METHOD, labels.NORMALIZE) == ("kmeans", False)
 
 
+@pytest.mark.parametrize("recipe", [*VISDA_SOURCES, *VISDA_RECIPES])
+def test_visda_recipe_is_the_published_one(recipe):
+    folder, name = recipe.split("/")
+    cfg = load(recipe)
+    assert (tuple(cfg.DATASETS.NAMES), tuple(cfg.DATASETS.TARGETS)) == (("PersonX",), ("VisDA20",))
+    backbone = cfg.MODEL.BACKBONE
+    assert VISDA_BACKBONES[name.removeprefix("personx2visda20_")] == (
+        backbone.NAME,
+        backbone.DEPTH,
+        backbone.WITH_IBN,
+        backbone.LAST_STRIDE,
+    )
+    assert cfg.MODEL.HEADS.POOL_LAYER == "GeneralizedMeanPoolingP"
+    assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == [384, 128]
+    assert cfg.MMT.IMAGES_PER_BN == 16
+    is_source = folder == "source"
+    assert (is_source, not is_source) == (cfg.INPUT.AUTOAUG.ENABLED, cfg.INPUT.REA.ENABLED)
+    if is_source:
+        assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.ITERS_PER_EPOCH, cfg.INPUT.AUTOAUG.PROB) == (120, 200, 1.0)
+        return
+    heads, mmt, labels = cfg.MODEL.HEADS, cfg.MMT, cfg.PSEUDO_LABELS
+    classifier = {
+        "resnest101": ("CosSoftmax", 30, 0.4),
+        "densenet169_ibn": ("ArcMarginSoftmax", 30, 0.3),
+    }.get(name.removeprefix("personx2visda20_"), ("ArcMarginSoftmax", 64, 0.35))
+    assert classifier == (heads.CLS_LAYER, heads.SCALE, heads.MARGIN)
+    assert (mmt.JOINT.ENABLED, mmt.JOINT.ROWS, mmt.DSBN.ENABLED) == (True, "random", True)
+    assert (mmt.SOFT_CE_WEIGHT, mmt.TRIPLET_WEIGHT, mmt.MOCO.WEIGHT) == (0.5, 0, 0.1)
+    assert (mmt.MOCO.TEMPERATURE, mmt.MOCO.QUEUE_SIZE, mmt.MOCO.DOMAINS) == (0.07, 12800, "target")
+    assert (labels.METHOD, labels.K1, labels.DBSCAN.EPS) == ("dbscan", 20, 0.6)
+
+
+@pytest.mark.parametrize("recipe", [*UDA_RECIPES, *OPENUNREID_RECIPES])
+def test_joint_recipe_is_what_its_name_says(recipe):
+    folder, task = recipe.split("/")
+    source, target = (REGISTERED[part] for part in task.split("2"))
+    cfg = load(recipe)
+    assert f"logs/{recipe}" == cfg.OUTPUT_DIR
+    assert (tuple(cfg.DATASETS.NAMES), tuple(cfg.DATASETS.TARGETS)) == ((source,), (target,))
+    mmt = cfg.MMT
+    assert mmt.JOINT.ENABLED
+    assert mmt.DSBN.ENABLED
+    if folder == "openunreid":
+        assert (mmt.SOURCE.PRETRAIN, mmt.MOCO.WEIGHT, mmt.EMA.WARMUP) == (False, 0, False)
+        assert (mmt.SOFT_CE_WEIGHT, mmt.TRIPLET_WEIGHT, mmt.SOFT_TRI_WEIGHT) == (0.5, 1, 0.8)
+        assert (cfg.PSEUDO_LABELS.DBSCAN.EPS, cfg.PSEUDO_LABELS.K1) == (0.7, 30)
+    else:
+        assert (mmt.SOURCE.PRETRAIN, mmt.JOINT.ROWS, mmt.MOCO.WEIGHT) == (True, "pretrained", 0.1)
+
+
+@pytest.mark.parametrize("recipe", USL_RECIPES)
+def test_unsupervised_recipe_knows_no_source(recipe):
+    cfg = load(recipe)
+    assert tuple(cfg.DATASETS.NAMES) == ()
+    assert tuple(cfg.DATASETS.TARGETS) == (REGISTERED[recipe.removeprefix("usl/")],)
+    assert not cfg.MMT.SOURCE.PRETRAIN
+    assert not cfg.MMT.JOINT.ENABLED
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_an_adaptation_names_a_source_recipe_that_combines(recipe):
     path = CONFIGS / f"{recipe}.yml"
     cfg = load(recipe)
-    if not is_ours(cfg) or cfg.PSEUDO_LABELS.METHOD == "ground_truth":
+    if not is_ours(cfg) or cfg.PSEUDO_LABELS.METHOD == "ground_truth" or not cfg.MMT.SOURCE.PRETRAIN:
         assert cfg.MMT.SOURCE.CONFIG_FILE == ""
         return
     source = source_config(cfg, str(path), seed=1)
@@ -184,6 +277,9 @@ def test_recipe_trains_a_step(recipe, miniatures, use_datasets, configure_world,
     # Up to 0.5 GB a checkpoint; no recipe changes anything about it.
     monkeypatch.setattr(torch, "save", lambda *args, **kwargs: None)
     settings = {**TINY, "OUTPUT_DIR": str(tmp_path)}
+    settings["MODEL.BACKBONE.DEPTH"] = SMALL_DEPTH.get(load(recipe).MODEL.BACKBONE.NAME, "18x")
+    if load(recipe).MMT.JOINT.ROWS == "pretrained":  # there is no source model here
+        settings["MMT.JOINT.ROWS"] = "centroids"
     if recipe not in EVALUATED:
         settings["DATASETS.TESTS"] = ()
     cfg = load(recipe, settings)
@@ -209,6 +305,8 @@ def test_recipe_trains_a_step(recipe, miniatures, use_datasets, configure_world,
         ("mmt/vehicleid2veri", "VehicleID"),
         ("mmt/vehicleid2veri", "VeRi"),
         ("mmt/vehicleid2veriwild", "VeRiWild"),
+        ("mmt_plus/personx2visda20_resnet50_ibn", "PersonX"),
+        ("mmt_plus/personx2visda20_resnet50_ibn", "VisDA20"),
     ],
 )
 def test_missing_folder_ends_in_one_sentence(recipe, missing, use_datasets, tmp_path, monkeypatch):
@@ -227,3 +325,25 @@ def test_missing_folder_ends_in_one_sentence(recipe, missing, use_datasets, tmp_
     message = str(stop.value)
     assert all(part in message for part in (missing, str(root), "FASTREID_DATASETS"))
     assert "\n" not in message
+
+
+def one_at_a_time() -> list[tuple[str, str]]:
+    """The cells of the table "One at a time" of docs/mmt_plus.md: recipe and overrides."""
+    section = (REPOSITORY / "docs" / "mmt_plus.md").read_text().split("## One at a time")[1].split("\n## ")[0]
+    rows = [line.split("|")[2:4] for line in section.splitlines() if line.startswith("| ") and "`" in line]
+    recipes = ("plaza2metro_mmt", "plaza2metro_mmt_plus")
+    return [
+        (recipe, cell.strip().strip("`")) for row in rows for recipe, cell in zip(recipes, row, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("recipe", "overrides"), one_at_a_time())
+def test_documented_overrides_change_one_thing(recipe, overrides):
+    before = load(f"synthetic/{recipe}")
+    after = load_config(CONFIGS / "synthetic" / f"{recipe}.yml", overrides.split())
+    check_config(after)
+    assert after.MMT != before.MMT or after.MODEL.HEADS != before.MODEL.HEADS
+
+
+def test_the_one_at_a_time_table_is_complete():
+    assert len(one_at_a_time()) == 8

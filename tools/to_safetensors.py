@@ -9,7 +9,7 @@ MMT.WEIGHTS accepts such files; hand them to anyone who would rather not unpickl
 import argparse
 import sys
 
-from mmt_plugin.engine.checkpoint import CheckpointError, inference_weights, load_file, save_safetensors
+from mmt_plugin.engine.checkpoint import CheckpointError, inference_weights, save_safetensors
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("output", help="file to write, *.safetensors")
     arguments = parser.parse_args()
     try:
-        weights = inference_weights(load_file(arguments.checkpoint), arguments.checkpoint)
+        weights = inference_weights(arguments.checkpoint)
         save_safetensors(weights, arguments.output)
     except (CheckpointError, ImportError, OSError) as error:
         sys.exit(f"error: {error}")

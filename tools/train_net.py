@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Train or evaluate Mutual Mean-Teaching, its baselines, source pre-training, or any fastreid config."""
 
-import mmt_plugin  # noqa: F401  (first: it makes fastreid importable, in spawned loader workers, too)
+from mmt_plugin import add_mmt_config  # noqa: F401  (first: it makes fastreid importable, in spawned workers, too)
 
 # isort: split
 import sys

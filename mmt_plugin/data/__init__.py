@@ -1,5 +1,5 @@
 """Datasets, transforms, samplers and loaders."""
 
-from . import synthetic  # registers the built-in world's domains
+from . import synthetic, visda  # registers their datasets
 
-__all__ = ["synthetic"]
+__all__ = ["synthetic", "visda"]

@@ -130,6 +130,11 @@ class LabelledLoader:
         self.unreadable = unreadable
 
     @property
+    def skipped(self) -> list[UnreadableImages]:
+        """The unreadable images of this epoch."""
+        return [self.unreadable]
+
+    @property
     def dataset(self) -> TrainImages:
         return self.loader.dataset
 
@@ -167,15 +172,24 @@ class LabelledLoader:
                 end_workers(loader)
 
 
-def build_train_loader(cfg: CfgNode, items: Sequence[Item]) -> LabelledLoader:
+def build_train_loader(
+    cfg: CfgNode, items: Sequence[Item], batch_size: int | None = None, iterations: int | None = None
+) -> LabelledLoader:
     """P x K batches of as many views as there are pairs; with MMT.TARGET_BN, target images for the BN layers
     beside them.
+
+    Args:
+        cfg: the run's configuration.
+        items: images to train on.
+        batch_size: P x K over all processes; by default SOLVER.IMS_PER_BATCH.
+        iterations: batches of an epoch; by default what `epoch_length` says.
     """
-    iterations = epoch_length(cfg, len(items))
+    batch_size = batch_size or cfg.SOLVER.IMS_PER_BATCH
+    iterations = iterations or epoch_length(cfg, len(items))
     ranks = {"rank": comm.get_rank(), "world_size": comm.get_world_size()}
     cameras = dense_ids([item[2] for item in items])
     sampler = IdentityBatchSampler(
-        cameras, cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, iterations, cfg.SEED, **ranks
+        cameras, batch_size, cfg.DATALOADER.NUM_INSTANCE, iterations, cfg.SEED, **ranks
     )
     skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip"
     dataset = TrainImages(items, build_train_transform(cfg, cfg.MMT.NUM_PAIRS), skip)
@@ -184,9 +198,7 @@ def build_train_loader(cfg: CfgNode, items: Sequence[Item]) -> LabelledLoader:
     bn_loader = None
     if cfg.MMT.TARGET_BN:
         bn_items = training_items(cfg.DATASETS.TARGETS)
-        bn_sampler = ShuffledBatchSampler(
-            len(bn_items), cfg.SOLVER.IMS_PER_BATCH, iterations, cfg.SEED, **ranks
-        )
+        bn_sampler = ShuffledBatchSampler(len(bn_items), batch_size, iterations, cfg.SEED, **ranks)
         bn_loader = make_loader(
             TrainImages(bn_items, build_train_transform(cfg, num_views=1), skip), bn_sampler, cfg
         )

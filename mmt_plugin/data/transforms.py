@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 MAX_ERASING_TRIES = 100
+# Grey of what rotation and shearing bring into the picture (published MMT+ code).
+AUTOAUGMENT_FILL = [128.0, 128.0, 128.0]
 
 
 class RandomErasing:
@@ -70,17 +72,17 @@ class MultiViewTransform:
 
 def build_train_transform(cfg: CfgNode, num_views: int) -> MultiViewTransform:
     """fastreid's training transform (INPUT.*) for several views, with the erasing that INPUT.REA.VARIANT
-    names.
+    names and the automatic augmentation that INPUT.AUTOAUG.VARIANT names.
     """
-    transform = build_transforms(cfg, is_train=True)
+    steps = build_transforms(cfg, is_train=True).transforms
     if cfg.INPUT.REA.ENABLED and cfg.INPUT.REA.VARIANT == "mmt":
-        transform.transforms = [
-            RandomErasing(cfg.INPUT.REA.PROB, cfg.INPUT.REA.VALUE)
-            if isinstance(step, T.RandomErasing)
-            else step
-            for step in transform.transforms
-        ]
-    return MultiViewTransform(transform, num_views)
+        erasing = RandomErasing(cfg.INPUT.REA.PROB, cfg.INPUT.REA.VALUE)
+        steps = [erasing if isinstance(step, T.RandomErasing) else step for step in steps]
+    if cfg.INPUT.AUTOAUG.ENABLED and cfg.INPUT.AUTOAUG.VARIANT == "mmt":
+        # fastreid's stands first, in a RandomApply of its own.
+        augment = T.AutoAugment(T.AutoAugmentPolicy.IMAGENET, fill=AUTOAUGMENT_FILL)
+        steps = [T.RandomApply([augment], p=cfg.INPUT.AUTOAUG.PROB), *steps[1:]]
+    return MultiViewTransform(T.Compose(steps), num_views)
 
 
 @contextlib.contextmanager

@@ -5,13 +5,26 @@ import logging
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
+from mmt_plugin.config_plus import source_batch_size
+
 logger = logging.getLogger("fastreid.mmt")
 
 
 def images_per_bn(cfg: CfgNode) -> int:
-    """Images that share BN statistics: each process normalises its share of the batch on its own."""
-    synchronised = "syncBN" in (cfg.MODEL.BACKBONE.NORM, cfg.MODEL.HEADS.NORM)
-    return cfg.SOLVER.IMS_PER_BATCH // (1 if synchronised else comm.get_world_size())
+    """Images that share BN statistics; with domain-specific BN, target images.
+
+    Each process normalises its share of the batch on its own, in chunks if MMT.IMAGES_PER_BN is less than
+    that; syncBN layers of several processes join their shares.
+    """
+    chunk, batch = cfg.MMT.IMAGES_PER_BN, cfg.SOLVER.IMS_PER_BATCH
+    if cfg.MMT.JOINT.ENABLED and not cfg.MMT.DSBN.ENABLED:
+        batch += source_batch_size(cfg)
+    share = batch // comm.get_world_size()
+    if 0 < chunk <= share:
+        return share // (share // chunk)
+    if "syncBN" in (cfg.MODEL.BACKBONE.NORM, cfg.MODEL.HEADS.NORM):
+        return min(batch, chunk // share * share) if chunk else batch
+    return share
 
 
 def ema_horizon(cfg: CfgNode) -> float:
@@ -32,7 +45,8 @@ def log_banner(cfg: CfgNode, num_images: int, iters_per_epoch: int) -> None:
         f"{' with mean teachers' if cfg.MMT.EMA.ENABLED else ''}, device {cfg.MODEL.DEVICE}",
         f"soft weights: classification {cfg.MMT.SOFT_CE_WEIGHT}, triplet {cfg.MMT.SOFT_TRI_WEIGHT}",
         f"{cfg.SOLVER.MAX_EPOCH} epochs of {iters_per_epoch} iterations of {cfg.SOLVER.IMS_PER_BATCH} images",
-        f"images per BN: {per_bn}",
+        *_plus_lines(cfg),
+        f"images per BN: {per_bn}{' of one domain' if cfg.MMT.DSBN.ENABLED else ''}",
         f"seed: {cfg.SEED}",
     ]
     if cfg.MMT.EMA.ENABLED:
@@ -41,10 +55,9 @@ def log_banner(cfg: CfgNode, num_images: int, iters_per_epoch: int) -> None:
     recipe = cfg.MMT.IMAGES_PER_BN
     if recipe and per_bn != recipe:
         logger.warning(
-            f"images per BN: {per_bn}, but this recipe's published results have {recipe}. BN statistics "
-            "over another number of "
-            "images give other results, often by several mAP; use as many processes or images as the "
-            "recipe, or expect a difference"
+            f"images per BN: {per_bn}, but this recipe has {recipe} (MMT.IMAGES_PER_BN). BN statistics over "
+            "another number of images give other results, often by several mAP; use fewer processes, more "
+            "images, or syncBN in MODEL.BACKBONE.NORM and MODEL.HEADS.NORM, or expect a difference"
         )
     if cfg.MMT.EMA.ENABLED and ema_horizon(cfg) > iterations / 4:
         logger.warning(
@@ -52,3 +65,24 @@ def log_banner(cfg: CfgNode, num_images: int, iters_per_epoch: int) -> None:
             f"{cfg.MMT.EMA.ALPHA}), the run "
             f"has {iterations}: the teachers will lag behind their students; lower MMT.EMA.ALPHA"
         )
+
+
+def _plus_lines(cfg: CfgNode) -> list[str]:
+    """What a run has of MMT+, a line each."""
+    lines = []
+    if cfg.MMT.JOINT.ENABLED:
+        bn = "domain-specific BN" if cfg.MMT.DSBN.ENABLED else "BN layers common to both domains"
+        lines.append(
+            f"beside them {source_batch_size(cfg)} labelled images of {', '.join(cfg.DATASETS.NAMES)}; "
+            f"their classes start from {cfg.MMT.JOINT.ROWS} rows; {bn}"
+        )
+    if cfg.MMT.MOCO.WEIGHT > 0:
+        moco = cfg.MMT.MOCO
+        domains = "both domains" if moco.DOMAINS == "both" else "the target"
+        lines.append(
+            f"MoCo on {domains}: weight {moco.WEIGHT}, {moco.QUEUE_SIZE} keys, temperature {moco.TEMPERATURE}"
+        )
+    if cfg.MODEL.HEADS.CLS_LAYER != "Linear":
+        heads = cfg.MODEL.HEADS
+        lines.append(f"classifier {heads.CLS_LAYER}: scale {heads.SCALE}, margin {heads.MARGIN}")
+    return lines

@@ -11,6 +11,7 @@ from fastreid.utils.checkpoint import Checkpointer
 from torch import Tensor, nn
 
 from mmt_plugin.host.checkpoint import import_safetensors, load_weights, replace_when_complete
+from mmt_plugin.modeling.layers import match_domains
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 
@@ -179,20 +180,18 @@ def refuse_overwriting(folder: str) -> None:
         )
 
 
-def network_weights(
-    checkpoint: Mapping, path: str, prefixes: Sequence[str] = NETWORK_PREFIXES
-) -> dict[str, Tensor]:
-    """One network's weights, by the names they have in fastreid's Baseline.
+def network_weights(path: str, prefixes: Sequence[str] = NETWORK_PREFIXES) -> dict[str, Tensor]:
+    """The weights of a checkpoint's network, by their names in a fastreid Baseline.
 
     Args:
-        checkpoint: what the file holds.
         path: of the file.
         prefixes: where the network may stand in it; the first that does.
 
     Raises:
-        CheckpointError: it holds no network.
+        CheckpointError: if the checkpoint holds none.
     """
-    weights = checkpoint.get("model", checkpoint)
+    weights = load_file(path)
+    weights = weights.get("model", weights)
     prefix = next((p for p in prefixes if any(str(key).startswith(f"{p}backbone.") for key in weights)), None)
     if prefix is None:
         raise CheckpointError(
@@ -201,10 +200,11 @@ def network_weights(
     return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
 
 
-def inference_weights(checkpoint: Mapping, path: str) -> dict[str, Tensor]:
+def inference_weights(path: str) -> dict[str, Tensor]:
     """Weights of the network that a checkpoint's run uses for inference; see `network_weights`."""
-    chosen = int(checkpoint.get("model", checkpoint).get("inference_index", 0))
-    return network_weights(checkpoint, path, (f"teachers.{chosen}.", f"students.{chosen}.", ""))
+    weights = load_file(path)
+    chosen = int(weights.get("model", weights).get("inference_index", 0))
+    return network_weights(path, (f"teachers.{chosen}.", f"students.{chosen}.", ""))
 
 
 def load_source_weights(network: nn.Module, path: str) -> None:
@@ -218,7 +218,7 @@ def load_source_weights(network: nn.Module, path: str) -> None:
     Raises:
         CheckpointError: if any weight other than the classifier's is missing or has another shape.
     """
-    given = network_weights(load_file(path), path)
+    given = match_domains(network_weights(path), network)
     given.pop(CLASSIFIER, None)
     own = {key: value for key, value in network.state_dict().items() if key != CLASSIFIER}
     match_keys(path, own, given, "MODEL.BACKBONE and MODEL.HEADS", surplus_is_error=False)

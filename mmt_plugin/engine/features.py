@@ -4,22 +4,24 @@ import torch
 import torch.nn.functional as F
 from fastreid.evaluation.evaluator import inference_context
 from fastreid.utils import comm
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mmt_plugin.data.unreadable import unreadable_rows
 from mmt_plugin.host.distributed import broadcast_buffers
 from mmt_plugin.modeling import MutualMeanTeaching
+from mmt_plugin.modeling.layers import TARGET, batch_norms, route, whole_batches
 
 
 @torch.no_grad()
-def extract_features(model: MutualMeanTeaching, loader: DataLoader) -> Tensor:
+def extract_features(model: MutualMeanTeaching, loader: DataLoader, domain: int = TARGET) -> Tensor:
     """L2-normalised features of every inference network in one pass over the images.
 
     Args:
         model: is put into evaluation mode meanwhile.
         loader: of image batches B x 3 x H x W, each rank's consecutive share.
+        domain: of the images, for domain-specific BN.
 
     Returns:
         V x N x D on the CPU, complete and in order on every rank; NaN where the loader skipped an unreadable
@@ -29,7 +31,7 @@ def extract_features(model: MutualMeanTeaching, loader: DataLoader) -> Tensor:
         FloatingPointError: the networks give NaN or infinite features of readable images.
     """
     broadcast_buffers(model)
-    with inference_context(model):
+    with inference_context(model), route(domain):
         bar = tqdm(loader, desc="features", leave=False, disable=None)
         parts = [_finite_features(model, images) for images in bar]
     mine = torch.cat(parts, dim=1) if parts else torch.empty(len(model.inference_networks), 0, 0)
@@ -51,14 +53,14 @@ def _finite_features(model: MutualMeanTeaching, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def reestimate_bn_statistics(model: MutualMeanTeaching, loader: DataLoader) -> None:
-    """Replace the running BN statistics of all inference networks by their average over an image set (AdaBN,
-    arXiv 1603.04779).
+    """Replace the running BN statistics of all inference networks, domain-specific ones of the target, by
+    their average over an image set (AdaBN, arXiv 1603.04779).
 
     Args:
         model: its weights stay as they are.
         loader: of image batches B x 3 x H x W; labels are not involved.
     """
-    layers = [m for m in model.inference_networks.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    layers = batch_norms(model.inference_networks)
     momenta = [layer.momentum for layer in layers]
     was_training = model.training
     model.eval()
@@ -66,10 +68,11 @@ def reestimate_bn_statistics(model: MutualMeanTeaching, loader: DataLoader) -> N
         layer.reset_running_stats()
         layer.momentum = None  # torch's cumulative average
         layer.train()
-    for images in tqdm(loader, desc="BN statistics", leave=False, disable=None):
-        readable = images[~unreadable_rows(images)]
-        if len(readable) > 1:
-            model.extract(readable)
+    with whole_batches(layers):
+        for images in tqdm(loader, desc="BN statistics", leave=False, disable=None):
+            readable = images[~unreadable_rows(images)]
+            if len(readable) > 1:
+                model.extract(readable)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     model.train(was_training)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from fastreid.config import CfgNode
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from mmt_plugin.data.build import build_dataset
-from mmt_plugin.evaluation import network_names
+from mmt_plugin.evaluation.networks import network_names
 from mmt_plugin.host.checkpoint import load_weights
+from mmt_plugin.modeling.collectives import average_over_processes
 from mmt_plugin.reporting import draw_rank_list
 
 from .banner import images_per_bn
@@ -46,6 +48,24 @@ class EMAHook(HookBase):
             return
         self.trainer.raw_model.update_teachers(
             min(1 - 1 / (step + 1), self.alpha) if self.warmup else self.alpha
+        )
+
+
+class BatchNormHook(HookBase):
+    """Give all processes the mean of their BN statistics after an epoch, before anything looks at the model.
+
+    Each collects those of its own images; what is evaluated and saved is then that of all images, as in a
+    single process.
+    """
+
+    def after_epoch(self) -> None:
+        average_over_processes(
+            [
+                buffer
+                for layer in self.trainer.raw_model.modules()
+                if isinstance(layer, _BatchNorm) and layer.track_running_stats
+                for buffer in (layer.running_mean, layer.running_var)
+            ]
         )
 
 
@@ -97,13 +117,15 @@ class UnreadableHook(HookBase):
     """Say at the end of an epoch how many training images were skipped, and which."""
 
     def after_epoch(self) -> None:
-        skipped = self.trainer.data_loader.unreadable
-        for indices in comm.all_gather(skipped.indices):
-            skipped.add(indices)
-        self.trainer.storage.put_scalar("unreadable", len(skipped.indices), smoothing_hint=False)
-        if skipped.indices:
-            logger.warning(f"Epoch {self.trainer.epoch + 1}: {skipped.describe()}")
-        skipped.indices.clear()
+        count = 0
+        for skipped in self.trainer.data_loader.skipped:
+            for indices in comm.all_gather(skipped.indices):
+                skipped.add(indices)
+            if skipped.indices:
+                logger.warning(f"Epoch {self.trainer.epoch + 1}: {skipped.describe()}")
+            count += len(skipped.indices)
+            skipped.indices.clear()
+        self.trainer.storage.put_scalar("unreadable", count, smoothing_hint=False)
 
 
 class CheckpointHook(HookBase):
@@ -148,6 +170,7 @@ class EpochReport(HookBase):
         ("loss_soft_ce", "soft ce {:.3f}"),
         ("loss_triplet", "triplet {:.3f}"),
         ("loss_soft_triplet", "soft triplet {:.3f}"),
+        ("loss_moco", "moco {:.3f}"),
         ("lr", "lr {:.2e}"),
         ("clusters", "clusters {:.0f}"),
         ("unclustered", "un-clustered {:.0f}"),

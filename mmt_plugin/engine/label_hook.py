@@ -48,6 +48,7 @@ class PseudoLabelHook(HookBase):
         truth = dense_ids([item[1] for item in items])
         # Only ever compared with, for the log. Sets without annotations give every image the same identity.
         self.truth = truth if truth.max() > 0 else None
+        self.cameras = dense_ids([item[2] for item in items])
         self.labels: PseudoLabels | None = None
 
     def before_epoch(self) -> None:
@@ -77,16 +78,18 @@ class PseudoLabelHook(HookBase):
 
     def _cluster_once(self, features) -> PseudoLabels:
         """Cluster on the main process, for all processes; images that cannot be read belong to no cluster."""
-        readable = ~features.isnan().any(dim=1).numpy()
-        self.trainer.data_loader.unreadable.add(np.flatnonzero(~readable).tolist())
-        mine = None
+        unreadable = features.isnan().any(dim=1).numpy()
+        self.trainer.data_loader.skipped[-1].add(np.flatnonzero(unreadable).tolist())
+        found = None
         if comm.is_main_process():
-            eps = None if self.labels is None else self.labels.eps
-            found = cluster(features.numpy()[readable], self.cfg, eps=eps)
-            labels = np.full(len(readable), -1)
-            labels[readable] = found.labels
-            mine = replace(found, labels=labels)
-        return comm.all_gather(mine)[0]
+            device, cameras = self.trainer.raw_model.device, self.cameras[~unreadable]
+            found = cluster(
+                features[~unreadable], self.cfg, cameras=cameras, previous=self.labels, device=device
+            )
+            labels = np.full(len(unreadable), -1)
+            labels[~unreadable] = found.labels
+            found = replace(found, labels=labels)
+        return comm.all_gather(found)[0]
 
     def _keep_previous(self, found: PseudoLabels) -> None:
         message = (

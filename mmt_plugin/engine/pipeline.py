@@ -49,7 +49,8 @@ def run(cfg: CfgNode, config_file: str, resume: bool) -> dict:
     Returns:
         Metrics of the last evaluation, as of :meth:`MMTTrainer.test`; empty away from the main process.
     """
-    if cfg.PSEUDO_LABELS.METHOD != "ground_truth" and not cfg.MMT.WEIGHTS:
+    clustered = cfg.PSEUDO_LABELS.METHOD != "ground_truth"
+    if clustered and cfg.MMT.SOURCE.PRETRAIN and not cfg.MMT.WEIGHTS:
         cfg = cfg.clone()
         cfg.defrost()
         seeds = cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]

@@ -16,16 +16,27 @@ from fastreid.utils.events import EventWriter
 from torch import nn
 
 from mmt_plugin.data.build import build_dataset, build_train_loader, end_workers, training_items
-from mmt_plugin.evaluation import EachNetwork, EachNetworkEvaluator, network_names
+from mmt_plugin.data.joint import build_joint_loader
+from mmt_plugin.evaluation.networks import EachNetwork, EachNetworkEvaluator, network_names
 from mmt_plugin.modeling import MutualMeanTeaching
+from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.pseudo_labels import PseudoLabels
 
 from .banner import log_banner
 from .checkpoint import MMTCheckpointer, load_source_weights, refuse_overwriting
-from .hooks import CheckpointHook, EMAHook, EpochReport, ProgressBar, SelectionHook, UnreadableHook
+from .hooks import (
+    BatchNormHook,
+    CheckpointHook,
+    EMAHook,
+    EpochReport,
+    ProgressBar,
+    SelectionHook,
+    UnreadableHook,
+)
 from .label_hook import GroundTruthHook, PseudoLabelHook
 from .optimizer import build_optimizer, forget_moments
 from .run_state import RunState
+from .source_classes import SourceClassesHook
 from .step import TrainingStep
 from .stopping import StopHook
 
@@ -48,7 +59,15 @@ class MMTTrainer(DefaultTrainer):
         )
         for name in cfg.DATASETS.TESTS:
             build_dataset(name)  # a missing test set is an error now, not after the first epochs
-        loader = build_train_loader(cfg, items)
+        self.source_items = (
+            training_items(cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL) if cfg.MMT.JOINT.ENABLED else []
+        )
+        if self.source_items:
+            loader = build_joint_loader(cfg, self.source_items, items)
+            self.num_source_classes = loader.num_source_classes
+        else:
+            loader = build_train_loader(cfg, items)
+            self.num_source_classes = 0
         self.iters_per_epoch = len(loader.sampler)
         log_banner(cfg, len(items), self.iters_per_epoch)
 
@@ -115,10 +134,12 @@ class MMTTrainer(DefaultTrainer):
         ret = [
             hooks.IterationTimer(),
             self.run_state,
+            SourceClassesHook(cfg, self.source_items) if self.source_items else None,
             self.label_hook,
             EMAHook(cfg.MMT.EMA.ALPHA, cfg.MMT.EMA.WARMUP) if cfg.MMT.EMA.ENABLED else None,
             ProgressBar(),
             UnreadableHook() if cfg.DATALOADER.ON_BAD_IMAGE == "skip" else None,
+            BatchNormHook(),
             hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.evaluate),
             selection,
             EpochReport(cfg),
@@ -168,15 +189,17 @@ class MMTTrainer(DefaultTrainer):
             self.run_state.restore_generators()
 
     def set_labels(self, labels: np.ndarray) -> None:
-        """Train on these N labels from the next epoch on; -1 leaves an image out."""
+        """Train on these N labels from the next epoch on; -1 leaves an image out. In a joint label space they
+        are those of the target, counted from 0.
+        """
         self.data_loader.set_labels(labels)
 
     def restart_classifiers(self, rows: np.ndarray | None, num_classes: int) -> None:
-        """Give all networks new classifier rows, C x D (random where None), and let the optimiser forget the
-        old ones.
+        """Give all networks new classifier rows, C x D (random where None), after the source classes, and
+        let the optimiser forget the old ones.
         """
         rows = None if rows is None else torch.as_tensor(rows)
-        changed = self.raw_model.set_classifiers(rows, num_classes)
+        changed = self.raw_model.set_classifiers(rows, num_classes, keep=self.num_source_classes)
         forget_moments(self.optimizer, None if self.cfg.MMT.RESET_OPTIMIZER else changed)
 
     def close(self) -> None:
@@ -229,9 +252,10 @@ class MMTTrainer(DefaultTrainer):
         for dataset in cfg.DATASETS.TESTS:
             loader, num_query = cls.build_test_loader(cfg, dataset)
             evaluators[dataset] = EachNetworkEvaluator(cfg, num_query, len(names))
-            scores = inference_on_dataset(
-                EachNetwork(model), loader, evaluators[dataset], flip_test=cfg.TEST.FLIP.ENABLED
-            )
+            with route(_domain_of(dataset, cfg)):
+                scores = inference_on_dataset(
+                    EachNetwork(model), loader, evaluators[dataset], flip_test=cfg.TEST.FLIP.ENABLED
+                )
             for name, metrics in zip(names, scores, strict=True):
                 if metrics:
                     print_csv_format(OrderedDict(metrics, dataset=f"{dataset} ({name})"))
@@ -255,6 +279,11 @@ def load_for_evaluation(cfg: CfgNode) -> MutualMeanTeaching:
     model = MMTTrainer.build_model(_without_pretraining(cfg))
     MMTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
+
+
+def _domain_of(dataset: str, cfg: CfgNode) -> int:
+    """Whose BN layers a test set is for: the target's, unless its training set is the source's."""
+    return SOURCE if dataset in cfg.DATASETS.NAMES and dataset not in cfg.DATASETS.TARGETS else TARGET
 
 
 def _without_pretraining(cfg: CfgNode) -> CfgNode:

@@ -1,5 +1,1 @@
-"""Evaluation of mean teachers."""
-
-from .networks import EachNetwork, EachNetworkEvaluator, network_names
-
-__all__ = ["EachNetwork", "EachNetworkEvaluator", "network_names"]
+"""Evaluation: mean teachers, ranking and re-ranking."""

@@ -13,7 +13,7 @@ from .distributed import launch
 from .imports import import_host
 from .version import check
 
-__all__ = ["launch", "repair", "resolve_device"]
+__all__ = ["check", "launch", "repair", "resolve_device"]
 
 # In this order: later ones build on names that earlier ones have replaced.
 _MODULES = (

@@ -15,6 +15,8 @@ from tabulate import tabulate
 from termcolor import colored
 from torch import nn
 
+from mmt_plugin.evaluation.ranking import rank_gallery
+
 from .distributed import broadcast_buffers
 from .patching import replace
 
@@ -44,44 +46,10 @@ def rank_market1501(
     query_cameras: np.ndarray,
     gallery_cameras: np.ndarray,
     max_rank: int,
-) -> tuple[np.ndarray, list[float], list[float]]:
-    """Cumulative matching characteristic, average and inverse negative precision by the rule of Market-1501.
-
-    Gallery images of the query's identity and camera are ignored; queries without a match elsewhere do not
-    count.
-
-    Args:
-        distances: Q x G.
-        query_ids, query_cameras: Q each.
-        gallery_ids, gallery_cameras: G each.
-        max_rank: length of the curve, which ends level where the gallery is shorter.
-
-    Returns:
-        The curve (max_rank, in [0, 1]), and one AP and one INP for every query that counts.
-
-    Raises:
-        ValueError: no query has a match.
-    """
-    first_matches = np.zeros(max_rank, dtype=np.float64)
-    precisions, inverse_penalties = [], []
-    for row, query_id, camera in zip(distances, query_ids, query_cameras, strict=True):
-        # A stable sort ranks equal distances alike on every machine.
-        order = np.argsort(row, kind="stable")
-        same_id = gallery_ids[order] == query_id
-        matches = same_id[~(same_id & (gallery_cameras[order] == camera))]
-        positions = np.flatnonzero(matches) + 1
-        if len(positions) == 0:
-            continue
-        precisions.append(float(np.mean(np.arange(1, len(positions) + 1) / positions)))
-        inverse_penalties.append(float(len(positions) / positions[-1]))
-        if positions[0] <= max_rank:
-            first_matches[positions[0] - 1] += 1
-    if not precisions:
-        raise ValueError(
-            "no query identity appears in the gallery under another camera: there is nothing to evaluate"
-        )
-    curve = np.cumsum(first_matches) / len(precisions)
-    return curve.astype(np.float32), precisions, inverse_penalties
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`rank_gallery` with the host's signature: the CMC curve, and AP and INP of every query that counts."""
+    ranking = rank_gallery(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, max_rank)
+    return ranking.cmc, ranking.average_precisions, ranking.inverse_penalties
 
 
 def _finite_and_padded(evaluate_rank):

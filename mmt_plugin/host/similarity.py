@@ -3,37 +3,32 @@
 from functools import wraps
 
 import faiss
+import numpy as np
 import torch
 from fastreid.utils import compute_dist, faiss_utils
 
+from mmt_plugin.evaluation.rerank import jaccard_distances
+
 from .patching import replace
 
-_CPU_SEARCH = 3
 
-
-def rerank_without_gpu_faiss() -> None:
+def rerank_in_linear_memory() -> None:
     """Without it re-ranking asks for CUDA, or, on a GPU machine with faiss-cpu, for "StandardGpuResources";
-    fewer images than K1 give wrong distances without a word.
+    holds two matrices over all pairs of test images; and gives wrong distances without a word for fewer
+    images than K1.
     """
-    replace(compute_dist, "compute_jaccard_distance", _with_available_search)
+    replace(compute_dist, "build_dist", _without_all_pairs)
 
 
-def _with_available_search(compute_jaccard_distance):
-    @wraps(compute_jaccard_distance)
-    def compute(
-        features: torch.Tensor, k1: int = 20, k2: int = 6, search_option: int = 0, fp16: bool = False
-    ):
-        if not _gpu_search_is_available():
-            search_option = _CPU_SEARCH
-        # faiss fills missing neighbours with -1, which numpy takes for the last image.
-        k1, k2 = min(k1, len(features)), min(k2, len(features))
-        return compute_jaccard_distance(features, k1, k2, search_option, fp16)
+def _without_all_pairs(build_dist):
+    @wraps(build_dist)
+    def build(feat_1: torch.Tensor, feat_2: torch.Tensor, metric: str = "euclidean", **kwargs) -> np.ndarray:
+        if metric != "jaccard":
+            return build_dist(feat_1, feat_2, metric, **kwargs)
+        k2 = min(kwargs["k2"], kwargs["k1"], len(feat_1) + len(feat_2))
+        return jaccard_distances(feat_1, feat_2, kwargs["k1"], k2)
 
-    return compute
-
-
-def _gpu_search_is_available() -> bool:
-    return torch.cuda.is_available() and hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+    return build
 
 
 def point_faiss_to_tensors() -> None:
@@ -50,4 +45,4 @@ def _pointer_to_int64(tensor: torch.Tensor):
     return faiss.cast_integer_to_idx_t_ptr(tensor.data_ptr())
 
 
-REPAIRS = (rerank_without_gpu_faiss, point_faiss_to_tensors)
+REPAIRS = (rerank_in_linear_memory, point_faiss_to_tensors)

@@ -5,10 +5,11 @@ classes.
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode, configurable
+from fastreid.layers import any_softmax
 from fastreid.modeling.heads import REID_HEADS_REGISTRY, EmbeddingHead
 from torch import Tensor, nn
 
-# Standard deviation of a fresh classifier's weights (published MMT code; fastreid's own heads use 0.01).
+# Standard deviation of a fresh linear classifier's weights (published MMT code; fastreid's heads: 0.01).
 CLASSIFIER_STD = 0.001
 
 
@@ -29,7 +30,7 @@ class ClusterHead(EmbeddingHead):
         """
         super().__init__(**kwargs)
         self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.weight, std=CLASSIFIER_STD)
+        self._initialise(self.weight.data)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -41,8 +42,7 @@ class ClusterHead(EmbeddingHead):
 
     def set_num_classes(self, num_classes: int) -> None:
         """Start over with a freshly initialised classifier of C rows."""
-        rows = torch.empty(num_classes, self.weight.shape[1])
-        self.set_classifier(nn.init.normal_(rows, std=CLASSIFIER_STD))
+        self.set_classifier(self._initialise(torch.empty(num_classes, self.weight.shape[1])))
 
     def set_classifier(self, rows: Tensor) -> None:
         """Replace the classifier by the given rows, C x D.
@@ -59,18 +59,21 @@ class ClusterHead(EmbeddingHead):
 
         Args:
             features: B x D x H x W, of the backbone.
-            targets: B class indices; needed in training by margin classifiers.
+            targets: B class indices, for margin classifiers; without them no margin is applied.
 
         Returns:
             In evaluation the BNNeck feature, B x D, not normalised. In training a dict of ``features`` (B x
-            D, pooled, before the BNNeck unless MODEL.HEADS.NECK_FEAT is "after") and ``logits`` (B x C).
+            D, pooled, before the BNNeck unless MODEL.HEADS.NECK_FEAT is "after"), ``embeddings`` (B x D, what
+            is classified: the BNNeck feature after dropout) and ``logits`` (B x C).
         """
         pooled, neck = self.embed(features)
         if not self.training:
             return neck
+        embeddings = self.dropout(neck)
         return {
             "features": pooled if self.neck_feat == "before" else neck,
-            "logits": self._classify(neck, targets),
+            "embeddings": embeddings,
+            "logits": self._classify(embeddings, targets),
         }
 
     def embed(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,11 +81,21 @@ class ClusterHead(EmbeddingHead):
         pooled = self.pool_layer(features)
         return pooled[..., 0, 0], self.bottleneck(pooled)[..., 0, 0]
 
-    def _classify(self, neck: Tensor, targets: Tensor | None) -> Tensor:
-        neck = self.dropout(neck)
-        if type(self.cls_layer).__name__ == "Linear":
-            logits = F.linear(neck, self.weight)
-        else:
-            logits = F.linear(F.normalize(neck), F.normalize(self.weight))
+    @property
+    def _has_margin(self) -> bool:
+        return type(self.cls_layer) is not any_softmax.Linear
+
+    def _initialise(self, rows: Tensor) -> Tensor:
+        """Fresh rows, as the published codes have them for either kind of classifier, in place."""
+        if self._has_margin:
+            return nn.init.xavier_uniform_(rows)
+        return nn.init.normal_(rows, std=CLASSIFIER_STD)
+
+    def _classify(self, embeddings: Tensor, targets: Tensor | None) -> Tensor:
+        if not self._has_margin:
+            return F.linear(embeddings, self.weight) * self.cls_layer.s
+        cosine = F.linear(F.normalize(embeddings), F.normalize(self.weight))
+        if targets is None:
+            return cosine * self.cls_layer.s
         # The host's classification layers work in place.
-        return self.cls_layer(logits.clone(), targets)
+        return self.cls_layer(cosine.clone(), targets)

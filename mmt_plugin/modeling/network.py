@@ -6,6 +6,8 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.heads import build_heads
 from torch import Tensor, nn
 
+from .layers import convert_batch_norm
+
 
 class ReIDNetwork(nn.Module):
     """Backbone and head, named as in fastreid's Baseline, so that its state dict is a Baseline checkpoint."""
@@ -28,6 +30,8 @@ def build_network(cfg: CfgNode) -> ReIDNetwork:
     """Build one network from MODEL.BACKBONE and MODEL.HEADS.
 
     With MODEL.BACKBONE.FEAT_DIM 0 the feature size is measured, so that another backbone needs no other key.
+    Batch normalisation becomes what MMT.IMAGES_PER_BN and MMT.DSBN ask for once the backbone has its
+    pre-trained weights.
     """
     backbone = build_backbone(cfg)
     if cfg.MODEL.BACKBONE.NAME == "build_resnet_backbone" and not cfg.MODEL.BACKBONE.STEM_RELU:
@@ -36,7 +40,16 @@ def build_network(cfg: CfgNode) -> ReIDNetwork:
         cfg = cfg.clone()
         cfg.defrost()
         cfg.MODEL.BACKBONE.FEAT_DIM = measure_feature_size(backbone, cfg.INPUT.SIZE_TRAIN)
-    return ReIDNetwork(backbone, build_heads(cfg))
+    network = ReIDNetwork(backbone, build_heads(cfg))
+    synchronised = any(isinstance(layer, nn.SyncBatchNorm) for layer in network.modules())
+    if synchronised or cfg.MMT.IMAGES_PER_BN or cfg.MMT.DSBN.ENABLED:
+        convert_batch_norm(
+            network,
+            chunk=cfg.MMT.IMAGES_PER_BN,
+            domain_specific=cfg.MMT.DSBN.ENABLED,
+            unfreeze=cfg.MMT.DSBN.UNFREEZE,
+        )
+    return network
 
 
 @torch.no_grad()

@@ -4,23 +4,32 @@ Shapes: N images, D feature size.
 """
 
 import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
+from .camera_aware import camera_aware_jaccard_graph
 from .clusters import check_eps, dbscan, kmeans, rho_eps
 from .inputs import as_feature_matrix
 from .jaccard import graph_from_neighbours, neighbour_lists
-from .labels import PseudoLabels
+from .labels import PseudoLabels, with_singletons
+from .neighbours import SEARCHES
+from .reliability import reliable_labels
+from .stages import Stages
 
 logger = logging.getLogger("fastreid.mmt.pseudo_labels")
 
 
-def cluster(features: np.ndarray | torch.Tensor, cfg: Any, *, eps: float | None = None) -> PseudoLabels:
+def cluster(
+    features: np.ndarray | torch.Tensor,
+    cfg: Any,
+    *,
+    cameras: np.ndarray | None = None,
+    previous: PseudoLabels | None = None,
+    device: str | torch.device | None = None,
+) -> PseudoLabels:
     """Cluster images by their features, as the configuration says.
 
     A clustering may come out degenerate: no cluster, a single one, outliers only. Such a result is returned
@@ -31,8 +40,9 @@ def cluster(features: np.ndarray | torch.Tensor, cfg: Any, *, eps: float | None 
         features: N x D, any floating type. L2-normalised by the caller for DBSCAN; k-means takes them either
             way.
         cfg: a configuration with a PSEUDO_LABELS node, or that node.
-        eps: DBSCAN radius to use in place of the configured rule's: `PseudoLabels.eps` of the first epoch
-            keeps the rho rule's radius for the run.
+        cameras: N camera numbers, needed if PSEUDO_LABELS.CAMERA_AWARE is enabled.
+        previous: an earlier result of the same run, whose DBSCAN radius and independence threshold are kept.
+        device: where the exact neighbour search runs. None: where the features are.
 
     Returns:
         Labels, centroids and counts.
@@ -44,19 +54,20 @@ def cluster(features: np.ndarray | torch.Tensor, cfg: Any, *, eps: float | None 
     node = getattr(cfg, "PSEUDO_LABELS", cfg)
     _check_choice("METHOD", node.METHOD, ("dbscan", "kmeans"))
     _check_choice("OUTLIERS", node.OUTLIERS, ("drop", "singletons"))
+    if device is None and isinstance(features, torch.Tensor):
+        device = features.device
     features = as_feature_matrix(features)
-    seconds: dict[str, float] = {}
+    stages = Stages()
     if node.METHOD == "dbscan":
-        labels, eps = _dbscan_labels(features, node, eps, seconds)
-    elif eps is not None:
-        raise ValueError(f"a DBSCAN radius of {eps} was given, but PSEUDO_LABELS.METHOD is {node.METHOD!r}")
+        labels, origin = _dbscan_labels(features, node, cameras, previous, device, stages)
     else:
-        with _timed(seconds, "k-means"):
+        with stages.stage("k-means"):
             labels = kmeans(features, node.KMEANS.NUM_CLUSTERS, node.KMEANS.NUM_ITERATIONS, node.KMEANS.SEED)
+        origin = {}
     num_outliers = int((labels < 0).sum())
     if node.OUTLIERS == "singletons":
-        labels = _outliers_as_singletons(labels)
-    result = PseudoLabels.from_features(labels, features, eps)
+        labels = with_singletons(labels)
+    result = PseudoLabels.from_features(labels, features, **origin)
     logger.info(
         "Pseudo labels of %d images: %d clusters, %d un-clustered images (%s), largest cluster %d%s; %s.",
         len(labels),
@@ -64,42 +75,71 @@ def cluster(features: np.ndarray | torch.Tensor, cfg: Any, *, eps: float | None 
         num_outliers,
         "dropped" if node.OUTLIERS == "drop" else "kept as singletons",
         result.largest,
-        "" if eps is None else f", eps {eps:.4g}",
-        ", ".join(f"{stage} {duration:.2f} s" for stage, duration in seconds.items()),
+        "" if result.eps is None else f", eps {result.eps:.4g}",
+        stages,
     )
     return result
 
 
 def _dbscan_labels(
-    features: np.ndarray, node: Any, eps: float | None, seconds: dict[str, float]
-) -> tuple[np.ndarray, float]:
-    """Labels by DBSCAN on the Jaccard graph, and the radius they were made with."""
+    features: np.ndarray,
+    node: Any,
+    cameras: np.ndarray | None,
+    previous: PseudoLabels | None,
+    device: str | torch.device | None,
+    stages: Stages,
+) -> tuple[np.ndarray, dict[str, float | None]]:
+    """Labels by DBSCAN on a Jaccard graph, and what `PseudoLabels` records of their origin."""
     _check_choice("DBSCAN.EPS_RULE", node.DBSCAN.EPS_RULE, ("fixed", "rho"))
+    eps = None if previous is None else previous.eps
     if eps is None and node.DBSCAN.EPS_RULE == "fixed":
         eps = node.DBSCAN.EPS
+    gap = node.RELIABILITY.EPS_GAP if node.RELIABILITY.ENABLED else 0.0
     if eps is not None:
-        check_eps(eps)
-    with _timed(seconds, "k-NN"):
-        neighbours = neighbour_lists(features, node.K1, node.K1_INCLUDES_SELF)
-    with _timed(seconds, "Jaccard graph"):
-        # The rho rule looks at all distances; a known radius needs those up to and at it.
-        bound = None if eps is None else float(np.nextafter(np.float32(eps), np.float32(1)))
-        graph = graph_from_neighbours(
-            features, neighbours, node.K1, node.K2, bound, weights=node.JACCARD_WEIGHTS
-        )
-    with _timed(seconds, "DBSCAN"):
+        check_eps(eps + gap)
+    # The rho rule looks at all distances; a known radius needs those up to and at it.
+    bound = None if eps is None else float(np.nextafter(np.float32(eps + gap), np.float32(1)))
+    graph, recall = _jaccard_graph(features, node, cameras, bound, device, stages)
+    with stages.stage("DBSCAN"):
         if eps is None:
             eps = rho_eps(graph, node.DBSCAN.RHO)
         labels = dbscan(graph, eps, node.DBSCAN.MIN_SAMPLES)
-    return labels, eps
+    independence = None
+    if node.RELIABILITY.ENABLED:
+        with stages.stage("reliability"):
+            tight = dbscan(graph, max(eps - gap, 0.0), node.DBSCAN.MIN_SAMPLES)
+            loose = dbscan(graph, eps + gap, node.DBSCAN.MIN_SAMPLES)
+            threshold = None if previous is None else previous.independence
+            labels, independence = reliable_labels(labels, tight, loose, threshold)
+    return labels, {"eps": eps, "independence": independence, "recall": recall}
 
 
-def _outliers_as_singletons(labels: np.ndarray) -> np.ndarray:
-    """Number the images of no cluster after the clusters, one each."""
-    outliers = labels < 0
-    labels = labels.copy()
-    labels[outliers] = labels.max(initial=-1) + 1 + np.arange(outliers.sum())
-    return labels
+def _jaccard_graph(
+    features: np.ndarray,
+    node: Any,
+    cameras: np.ndarray | None,
+    bound: float | None,
+    device: str | torch.device | None,
+    stages: Stages,
+) -> tuple[csr_array, float | None]:
+    """The graph that the keys ask for, and the recall of an approximate search."""
+    _check_choice("SEARCH", node.SEARCH, SEARCHES)
+    aware = node.CAMERA_AWARE
+    if aware.ENABLED:
+        if cameras is None:
+            raise ValueError("PSEUDO_LABELS.CAMERA_AWARE.ENABLED is True, but no camera numbers were given")
+        widths = (aware.K1_INTRA, aware.K1_INTER, aware.K2_INTRA, aware.K2_INTER)
+        with stages.stage("camera-aware Jaccard graph"):
+            return camera_aware_jaccard_graph(features, cameras, *widths, bound, device=device), None
+    with stages.stage("k-NN"):
+        neighbours = neighbour_lists(
+            features, node.K1, node.K1_INCLUDES_SELF, search=node.SEARCH, device=device
+        )
+    with stages.stage("Jaccard graph"):
+        graph = graph_from_neighbours(
+            features, neighbours, node.K1, node.K2, bound, weights=node.JACCARD_WEIGHTS
+        )
+    return graph, neighbours.recall
 
 
 def _check_choice(key: str, value: str, accepted: tuple[str, ...]) -> None:
@@ -107,11 +147,3 @@ def _check_choice(key: str, value: str, accepted: tuple[str, ...]) -> None:
         raise ValueError(
             f"PSEUDO_LABELS.{key} is {value!r}; clustering accepts {', '.join(map(repr, accepted))}"
         )
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Record the wall time of a stage."""
-    start = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - start

@@ -6,31 +6,29 @@ default here, and yxgeee/MMT.
 
 Every image i gets a sparse weight vector V_i over its expanded set of mutual neighbours. V_i sums to 1, so
 with s_ij = sum_l min(V_il, V_jl) the distance is 1 - s_ij / (2 - s_ij), and it differs from 1 only where two
-vectors share an image l. All of it is set work on lists a few dozen long: sets and expansions are
-scipy.sparse products, and the sums of minima, for which there is no library routine, are gathered column by
-column and added up by one more sparse product. Memory grows with N times the list width; no N x N array
-exists at any time.
+vectors share an image l. Memory grows with N times the list width; no N x N array exists at any time.
+
+After the neighbour search all of it is set work on lists a few dozen long, compiled by numba. Measured on two
+cores at N = 32,621, k1 = 20: 0.5 s; the same as scipy.sparse products 4 s, the published dense code 27 s.
 """
 
 import logging
-from collections.abc import Iterator
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, vstack
-from tqdm import tqdm
+from numba import njit
+from scipy.sparse import csr_array
 
+from .exact_search import squared_distance
 from .inputs import as_feature_matrix
-from .neighbours import farthest_squared_distances, nearest_neighbours, pair_squared_distances
+from .neighbours import Neighbours, farthest_squared_distances, nearest_neighbours
+from .overlap import distances_below
+from .reciprocal import expanded_sets, joined_rows
+from .threads import over_rows
 
 logger = logging.getLogger("fastreid.mmt.pseudo_labels")
 
 WEIGHTS = ("softmax", "scaled")
-
-# Rows whose reciprocal sets are expanded at once, and terms min(V_il, V_jl) gathered at once. They bound the
-# memory of the temporaries (about 50 bytes a term) and change no result.
-EXPANSION_ROWS = 4096
-OVERLAP_TERMS = 2**18
 
 
 def jaccard_graph(
@@ -41,6 +39,8 @@ def jaccard_graph(
     *,
     k1_includes_self: bool = True,
     weights: str = "softmax",
+    search: str = "exact",
+    device: str | torch.device | None = None,
 ) -> csr_array:
     """Compute the k-reciprocal Jaccard distance of every pair of images that is closer than a bound.
 
@@ -57,6 +57,8 @@ def jaccard_graph(
             the list is k1 others and the image (MMT).
         weights: "softmax" of the negative squared distances (VisDA-ECCV20, OpenUnReID), or "scaled" by the
             image's largest squared distance first (MMT). The latter costs a second pass over all pairs.
+        search: "exact" neighbours, or approximate ones by "hnsw" or "ivf".
+        device: where the exact neighbour search runs. None: where the features are.
 
     Returns:
         N x N symmetric float32 array with sorted indices. It stores the pairs with distance < max_distance,
@@ -66,24 +68,32 @@ def jaccard_graph(
         TypeError: if the features are not floating point.
         ValueError: if features are not a finite N x D matrix or an argument lies outside its range.
     """
+    if device is None and isinstance(features, torch.Tensor):
+        device = features.device
     features = as_feature_matrix(features)
-    neighbours = neighbour_lists(features, k1, k1_includes_self)
+    neighbours = neighbour_lists(features, k1, k1_includes_self, search=search, device=device)
     return graph_from_neighbours(features, neighbours, k1, k2, max_distance, weights=weights)
 
 
-def neighbour_lists(features: np.ndarray, k1: int, k1_includes_self: bool) -> np.ndarray:
+def neighbour_lists(
+    features: np.ndarray,
+    k1: int,
+    k1_includes_self: bool,
+    *,
+    search: str = "exact",
+    device: str | torch.device | None = None,
+) -> Neighbours:
     """Search the neighbour lists that k1 asks for, cut to the number of images.
 
     Args:
         features: N x D float32, finite.
-        k1: as in `jaccard_graph`.
-        k1_includes_self: as in `jaccard_graph`.
+        k1, k1_includes_self, search, device: as in `jaccard_graph`.
 
     Returns:
-        N x k int32, nearest first, each image at the head of its own list.
+        Lists that are headed by their own image.
 
     Raises:
-        ValueError: if k1 < 1.
+        ValueError: if an argument lies outside its range.
     """
     if k1 < 1:
         raise ValueError(f"k1 (PSEUDO_LABELS.K1) is {k1}; it must be at least 1")
@@ -92,14 +102,13 @@ def neighbour_lists(features: np.ndarray, k1: int, k1_includes_self: bool) -> np
         logger.warning("Neighbour lists of %d are cut to the %d images there are.", width, num_images)
         width = num_images
     if width == 0:
-        return np.empty((0, 0), dtype=np.int32)
-    indices, _ = nearest_neighbours(features, width)
-    return indices
+        return Neighbours(np.empty((0, 0), dtype=np.int32), np.empty((0, 0), dtype=np.float32))
+    return nearest_neighbours(features, width, search=search, device=device)
 
 
 def graph_from_neighbours(
     features: np.ndarray | torch.Tensor,
-    neighbours: np.ndarray,
+    neighbours: Neighbours,
     k1: int,
     k2: int,
     max_distance: float | None = None,
@@ -110,7 +119,7 @@ def graph_from_neighbours(
 
     Args:
         features: N x D, any floating type.
-        neighbours: N x k indices, each image at the head of its own list.
+        neighbours: lists headed by their own image.
         k1: as in `jaccard_graph`; here it sets the length of the half lists.
         k2: as in `jaccard_graph`.
         max_distance: as in `jaccard_graph`.
@@ -124,148 +133,160 @@ def graph_from_neighbours(
         ValueError: as `jaccard_graph`, or if the lists do not fit the features.
     """
     features = as_feature_matrix(features)
-    num_images, bound = len(features), 1.0 if max_distance is None else float(max_distance)
+    check_bound(max_distance)
+    if len(features) < 2:
+        return csr_array((len(features), len(features)), dtype=np.float32)
+    vectors = weight_vectors(features, neighbours, k1, k2, weights)
+    return distances_below(vectors, max_distance)
+
+
+def check_bound(max_distance: float | None) -> None:
+    """Refuse a bound that no pair of images could be beyond, or within.
+
+    Raises:
+        ValueError: if max_distance lies outside (0, 1] and is not None.
+    """
+    if max_distance is not None and not 0 < max_distance <= 1:
+        raise ValueError(f"max_distance is {max_distance}; it must lie in (0, 1], or be None for 1")
+
+
+def weight_vectors(
+    features: np.ndarray, neighbours: Neighbours, k1: int, k2: int, weights: str = "softmax"
+) -> csr_array:
+    """V of all images: weights over the expanded sets, averaged over k2 neighbours.
+
+    Args:
+        features: N x D float32, finite.
+        neighbours: lists headed by their own image.
+        k1, k2, weights: as in `jaccard_graph`.
+
+    Returns:
+        N x N; every row sums to 1.
+
+    Raises:
+        ValueError: if an argument lies outside its range, or the lists do not fit the features.
+    """
+    num_images, lists = len(features), neighbours.indices
     if not 1 <= k2 <= k1:
         raise ValueError(f"k2 (PSEUDO_LABELS.K2) is {k2}; it must lie in [1, k1 = {k1}]")
     if weights not in WEIGHTS:
         raise ValueError(
             f"weights (PSEUDO_LABELS.JACCARD_WEIGHTS) is {weights!r}; choose one of {', '.join(WEIGHTS)}"
         )
-    if not 0 < bound <= 1:
-        raise ValueError(f"max_distance is {max_distance}; it must lie in (0, 1], or be None for 1")
-    if num_images < 2:
-        return csr_array((num_images, num_images), dtype=np.float32)
-    if len(neighbours) != num_images or not np.array_equal(neighbours[:, 0], np.arange(num_images)):
+    if len(lists) != num_images or not np.array_equal(lists[:, 0], np.arange(num_images)):
         raise ValueError(f"expected {num_images} neighbour lists, each headed by its own image")
-
-    sets = _reciprocal_sets(neighbours)
-    half_sets = _reciprocal_sets(neighbours[:, : round(k1 / 2) + 1])
-    vectors = _weight_vectors(features, _expand(sets, half_sets), weights)
-    if k2 > 1:
-        averaged = neighbours[:, :k2]
-        vectors = _lists_as_rows(averaged, np.float32) @ vectors
-        vectors.data /= np.float32(averaged.shape[1])
-    return _distances_below(vectors, bound)
+    # Zhong et al. halve by numpy's rounding, halves to even, and count the image itself on top.
+    sets = expanded_sets(lists, round(k1 / 2) + 1)
+    scales = None if weights == "softmax" else farthest_squared_distances(features)
+    return averaged(set_weights(features, neighbours, sets, scales), lists[:, :k2])
 
 
-def _lists_as_rows(lists: np.ndarray, dtype: type) -> csr_array:
-    """N x k indices as an N x N sparse array with a 1 at every listed image."""
-    num_images, width = lists.shape
-    ends = np.arange(0, lists.size + 1, width, dtype=np.int32)
-    cols = lists.ravel().astype(np.int32)
-    rows = csr_array((np.ones(lists.size, dtype), cols, ends), shape=(num_images, num_images))
-    rows.sort_indices()
-    return rows
+def set_weights(
+    features: np.ndarray,
+    neighbours: Neighbours,
+    sets: csr_array,
+    scales: np.ndarray | None = None,
+    power: int = 1,
+) -> csr_array:
+    """V before query expansion: each image's weights over its set, falling with distance and summing to 1.
 
-
-def _reciprocal_sets(lists: np.ndarray) -> csr_array:
-    """R(i): the images on i's list that have i on theirs, as rows of ones."""
-    forward = _lists_as_rows(lists, np.int32)
-    return forward.multiply(forward.T).tocsr()
-
-
-def _expand(sets: csr_array, half_sets: csr_array) -> csr_array:
-    """Join to R(i) the half set of each member of which it holds more than two thirds, as rows of ones."""
-    half_sizes = np.diff(half_sets.indptr)
-    half_sets_by_member = half_sets.T.tocsr()
-    blocks = []
-    for start in range(0, sets.shape[0], EXPANSION_ROWS):
-        members = sets[start : start + EXPANSION_ROWS]
-        # The test is against R(i) as it was, never against what has joined it.
-        joining = (members @ half_sets_by_member).multiply(members).tocsr()
-        joining.data = (3 * joining.data > 2 * half_sizes[joining.indices]).astype(np.int32)
-        blocks.append(members + joining @ half_sets)
-    expanded = vstack(blocks, format="csr")
-    expanded.data = np.ones(expanded.nnz, dtype=np.float32)
-    return expanded
-
-
-def _weight_vectors(features: np.ndarray, sets: csr_array, weights: str) -> csr_array:
-    """V before query expansion: each image's weights over its set, falling with distance and summing to 1."""
-    sizes = np.diff(sets.indptr)
-    rows = np.repeat(np.arange(len(sizes), dtype=sets.indices.dtype), sizes)
-    distances = pair_squared_distances(features, rows, sets.indices)
-    if weights == "scaled":
-        # No distance exceeds the largest one, but rounding and a largest distance of 0 would let it.
-        farthest = np.maximum(farthest_squared_distances(features), np.finfo(np.float32).tiny)
-        distances = np.minimum(distances / farthest[rows], 1)
-    # Each set holds its own image, at distance 0: the sums are at least 1 and need no shift against overflow.
-    values = np.exp(-distances)
-    values /= np.repeat(np.add.reduceat(values, sets.indptr[:-1]), sizes)
+    Args:
+        features: N x D float32.
+        neighbours: lists whose distances need not be computed again.
+        sets: N x N pattern; each image is in its own set.
+        scales: N, by which squared distances are divided, row by row; None for 1.
+        power: of the scaled squared distance in the exponent.
+    """
+    num_images = len(features)
+    # No distance exceeds the largest one, but rounding and a largest distance of 0 would let it.
+    limits = np.full(num_images, np.inf if scales is None else 1, dtype=np.float32)
+    scales = np.ones(num_images) if scales is None else np.maximum(scales, np.finfo(np.float32).tiny)
+    values = np.empty(sets.nnz, dtype=np.float32)
+    arguments = (
+        features,
+        np.ascontiguousarray(neighbours.indices),
+        np.ascontiguousarray(neighbours.distances),
+        sets.indptr,
+        sets.indices,
+        scales.astype(np.float32),
+        limits,
+        power,
+        values,
+    )
+    over_rows(_weigh, num_images, *arguments, description="neighbour weights")
     return csr_array((values, sets.indices, sets.indptr), shape=sets.shape)
 
 
-def _distances_below(vectors: csr_array, bound: float) -> csr_array:
-    """Turn weight vectors into the symmetric graph of the distances below the bound."""
-    blocks = []
-    for overlap in _overlaps_with_later_images(vectors):
-        distance = np.maximum(1 - overlap.data / (2 - overlap.data), 0)
-        near = distance < bound
-        ends = np.concatenate([[0], np.cumsum(near)])[overlap.indptr].astype(np.int32)
-        blocks.append(csr_array((distance[near], overlap.indices[near], ends), shape=overlap.shape))
-    upper = vstack(blocks, format="csr")
-    del blocks
-    upper.sort_indices()
-    return _mirrored(upper)
+def averaged(vectors: csr_array, lists: np.ndarray) -> csr_array:
+    """Local query expansion: replace each image's vector by the mean over the images on its list.
+
+    Args:
+        vectors: N x N.
+        lists: N x k2; -1 pads.
+    """
+    if lists.shape[1] == 1:
+        return vectors
+    arguments = (vectors.indptr, vectors.indices, vectors.data, np.ascontiguousarray(lists))
+    parts = over_rows(_average, len(lists), *arguments, description="query expansion")
+    return joined_rows(parts, vectors.shape[1], np.float32)
 
 
-def _mirrored(upper: csr_array) -> csr_array:
-    """Fill the lower triangle; the sum of an array and its transpose would drop the zeros of duplicates."""
-    lower = upper.T.tocsr()
-    index_type = np.int32 if 2 * upper.nnz <= np.iinfo(np.int32).max else np.int64
-    indices = np.empty(2 * upper.nnz, dtype=index_type)
-    data = np.empty(2 * upper.nnz, dtype=upper.dtype)
-    # A row is its lower part, then its upper part. What lies before an entry in the result but not in its own
-    # part: for the lower part the upper entries of earlier rows, for the upper part all lower entries so far.
-    for part, earlier in ((lower, upper.indptr[:-1]), (upper, lower.indptr[1:])):
-        slots = np.arange(part.nnz, dtype=index_type)
-        slots += np.repeat(earlier, np.diff(part.indptr))
-        indices[slots] = part.indices
-        data[slots] = part.data
-    indptr = upper.indptr.astype(index_type) + lower.indptr
-    return csr_array((data, indices, indptr), shape=upper.shape)
+@njit(nogil=True, cache=True)
+def _weigh(start, stop, features, lists, distances, ends, members, scales, limits, power, values):
+    """Softmax of the negative distances over the sets of rows start to stop."""
+    for image in range(start, stop):
+        total = np.float32(0)
+        for place in range(ends[image], ends[image + 1]):
+            other = members[place]
+            gap = _distance_of(image, other, features, lists, distances)
+            # The image itself is at distance 0: the sum is at least 1 and needs no shift against overflow.
+            values[place] = np.exp(-(min(gap / scales[image], limits[image]) ** power))
+            total += values[place]
+        for place in range(ends[image], ends[image + 1]):
+            values[place] /= total
 
 
-def _overlaps_with_later_images(vectors: csr_array) -> Iterator[csr_array]:
-    """Yield the sums s_ij with j > i, for one block of consecutive images i after the other (rows x N)."""
-    num_images, num_entries = vectors.shape[0], vectors.nnz
-    numbered = (np.arange(num_entries, dtype=np.int32), vectors.indices, vectors.indptr)
-    by_column = csr_array(numbered, shape=vectors.shape).tocsc()
-    images, values = by_column.indices, vectors.data[by_column.data]
-    slot_of_entry = np.empty(num_entries, dtype=np.int64)
-    slot_of_entry[by_column.data] = np.arange(num_entries)
-
-    # A column lists its images in ascending order: after i's own slot come the later images that share l.
-    first_slot = slot_of_entry + 1
-    num_terms = by_column.indptr[vectors.indices + 1] - first_slot
-    terms_before = np.concatenate([[0], np.cumsum(num_terms)])
-
-    with tqdm(total=num_images, desc="Jaccard distance", unit="image", disable=None) as bar:
-        for start, stop in _blocks_of_rows(terms_before[vectors.indptr], OVERLAP_TERMS):
-            entries = slice(vectors.indptr[start], vectors.indptr[stop])
-            lengths, offset = num_terms[entries], terms_before[entries.start]
-            slots = np.repeat(first_slot[entries] - (terms_before[entries] - offset), lengths)
-            slots += np.arange(len(slots))
-            terms = np.minimum(values[slots], np.repeat(vectors.data[entries], lengths))
-            row_ends = terms_before[vectors.indptr[start : stop + 1]] - offset
-            yield _add_up(terms, images[slots], row_ends, num_images)
-            bar.update(stop - start)
+@njit(nogil=True, cache=True)
+def _distance_of(image, other, features, lists, distances):
+    """Squared distance of a pair, from either one's list where it stands there."""
+    for at in range(lists.shape[1]):
+        if lists[image, at] == other:
+            return distances[image, at]
+    for at in range(lists.shape[1]):
+        if lists[other, at] == image:
+            return distances[other, at]
+    return squared_distance(features[image], features[other])
 
 
-def _blocks_of_rows(terms_before: np.ndarray, most_terms: int) -> Iterator[tuple[int, int]]:
-    """Cut rows into ranges of at most `most_terms` terms, or of one row where that alone has more."""
-    start, num_rows = 0, len(terms_before) - 1
-    while start < num_rows:
-        stop = int(np.searchsorted(terms_before, terms_before[start] + most_terms, side="right")) - 1
-        stop = max(stop, start + 1)
-        yield start, stop
-        start = stop
-
-
-def _add_up(terms: np.ndarray, cols: np.ndarray, row_ends: np.ndarray, num_cols: int) -> csr_array:
-    """Sum the terms of equal row and column; a sparse product does so in linear time, without sorting."""
-    num_rows, num_terms = len(row_ends) - 1, len(terms)
-    ends = np.arange(num_terms + 1, dtype=np.int32)
-    ones = np.ones(num_terms, dtype=terms.dtype)
-    gather = csr_array((ones, ends[:-1], row_ends.astype(np.int32)), shape=(num_rows, num_terms))
-    return gather @ csr_array((terms, cols, ends), shape=(num_terms, num_cols))
+@njit(nogil=True, cache=True)
+def _average(start, stop, ends, columns, values, lists):
+    """Row lengths, columns and values of the averaged vectors of rows start to stop."""
+    at_most = 0
+    for image in range(start, stop):
+        for other in lists[image]:
+            if other >= 0:
+                at_most += ends[other + 1] - ends[other]
+    new_columns, new_values = np.empty(at_most, np.int32), np.empty(at_most, np.float32)
+    lengths = np.empty(stop - start, dtype=np.int64)
+    sums = np.zeros(len(ends) - 1, dtype=np.float32)
+    filled = 0
+    for image in range(start, stop):
+        row_start, count = filled, 0
+        for other in lists[image]:
+            if other < 0:
+                continue
+            count += 1
+            for place in range(ends[other], ends[other + 1]):
+                column, value = columns[place], values[place]
+                # A sum of 0 stands for a column not met yet; weights may underflow to 0.
+                if value == 0:
+                    continue
+                if sums[column] == 0:
+                    new_columns[filled] = column
+                    filled += 1
+                sums[column] += value
+        for place in range(row_start, filled):
+            new_values[place] = sums[new_columns[place]] / np.float32(count)
+            sums[new_columns[place]] = 0
+        lengths[image - start] = filled - row_start
+    return lengths, new_columns[:filled].copy(), new_values[:filled].copy()

@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
+# What `PseudoLabels` records of how the labels were made.
+ORIGIN = ("eps", "independence", "recall")
+
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
@@ -19,6 +22,8 @@ class PseudoLabels:
         centroids: C x D float32, the L2-normalised mean of the member features.
         counts: C int64, images in each cluster.
         eps: DBSCAN radius the labels were made with; None for other methods.
+        independence: score above which the reliability criterion dissolves a cluster; None without it.
+        recall: of an approximate neighbour search; None for an exact one.
 
     Raises:
         ValueError: if the parts do not fit together.
@@ -28,6 +33,8 @@ class PseudoLabels:
     centroids: np.ndarray
     counts: np.ndarray
     eps: float | None = None
+    independence: float | None = None
+    recall: float | None = None
 
     def __post_init__(self) -> None:
         """Check that labels are dense and agree with counts and centroids."""
@@ -40,15 +47,13 @@ class PseudoLabels:
             raise ValueError(f"centroids have shape {self.centroids.shape}; expected {self.num_clusters} x D")
 
     @classmethod
-    def from_features(
-        cls, labels: np.ndarray, features: np.ndarray, eps: float | None = None
-    ) -> PseudoLabels:
+    def from_features(cls, labels: np.ndarray, features: np.ndarray, **origin: float | None) -> PseudoLabels:
         """Derive counts and centroids from labels.
 
         Args:
             labels: N int64, dense from 0, -1 for an image of no cluster.
             features: N x D float32.
-            eps: DBSCAN radius behind the labels.
+            origin: `eps`, `independence`, `recall`.
         """
         clustered = np.flatnonzero(labels >= 0)
         counts = np.bincount(labels[clustered])
@@ -58,7 +63,7 @@ class PseudoLabels:
         )
         means = (members @ features) / counts[:, None].astype(np.float32)
         norms = np.linalg.norm(means, axis=1, keepdims=True)
-        return cls(labels, means / np.maximum(norms, 1e-12), counts, eps)
+        return cls(labels, means / np.maximum(norms, 1e-12), counts, **origin)
 
     @property
     def num_clusters(self) -> int:
@@ -81,7 +86,7 @@ class PseudoLabels:
             "labels": torch.from_numpy(self.labels),
             "centroids": torch.from_numpy(self.centroids),
             "counts": torch.from_numpy(self.counts),
-            "eps": self.eps,
+            **{name: getattr(self, name) for name in ORIGIN},
         }
 
     @classmethod
@@ -92,4 +97,20 @@ class PseudoLabels:
             KeyError: if an entry is missing.
             ValueError: if the entries do not fit together.
         """
-        return cls(state["labels"].numpy(), state["centroids"].numpy(), state["counts"].numpy(), state["eps"])
+        arrays = (state[name].numpy() for name in ("labels", "centroids", "counts"))
+        return cls(*arrays, **{name: state[name] for name in ORIGIN})
+
+
+def with_singletons(labels: np.ndarray) -> np.ndarray:
+    """Number the images of no cluster after the clusters, one each.
+
+    Args:
+        labels: N int64, -1 for an image of no cluster.
+
+    Returns:
+        N int64.
+    """
+    outliers = labels < 0
+    labels = labels.copy()
+    labels[outliers] = labels.max(initial=-1) + 1 + np.arange(outliers.sum())
+    return labels

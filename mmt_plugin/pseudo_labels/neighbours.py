@@ -1,92 +1,104 @@
-"""Exact nearest neighbours and the distances of chosen pairs.
+"""Every image's nearest images, by an exact or an approximate search. Shapes: N images, D feature size, k
+list width.
 
-Shapes: N images, D feature size, k list width, P pairs.
-
-faiss does the search: its flat L2 search is what the published implementations rank by, runs on all cores and
-never holds more than a block of the distance matrix.
+The exact search is the default. An approximate one is asked for by name, for sets of several hundred thousand
+images and more, and measures its own recall.
 """
 
-import faiss
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from . import approximate_search, exact_search
 from .inputs import as_feature_matrix
 
-# Queries per call of the search. Any size gives the same neighbours; this one is as fast as a single call and
-# lets the progress bar move.
-QUERY_BLOCK = 1024
+SEARCHES = ("exact", *approximate_search.INDEXES)
 
-# Upper bound on the floats of one temporary block (16 MiB).
-BLOCK_FLOATS = 2**22
+# Images of a block of distances (16 MiB).
+BLOCK = 2048
 
 
-def nearest_neighbours(features: np.ndarray | torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Neighbour lists and their distances.
+
+    Attributes:
+        indices: N x k int32, nearest first; -1 pads a list that has too few images.
+        distances: N x k float32, squared Euclidean, ascending; infinite where the list is padded.
+        recall: of an approximate search, the share of the true lists found, on a sample; None for an exact
+            one.
+    """
+
+    indices: np.ndarray
+    distances: np.ndarray
+    recall: float | None = None
+
+
+def nearest_neighbours(
+    features: np.ndarray | torch.Tensor,
+    k: int,
+    *,
+    search: str = "exact",
+    device: str | torch.device | None = None,
+) -> Neighbours:
     """Find every image's k nearest images, itself first.
 
-    The image heads its own list even where it has exact duplicates. Other ties, and differences below float32
-    rounding, are ordered as faiss finds them.
+    The image heads its own list even where it has exact duplicates. Equal distances are ordered by index;
+    what differs by less than float32 rounding may be ordered either way.
 
     Args:
         features: N x D, any floating type.
         k: list width, the image itself included; 1 <= k <= N.
+        search: "exact", or an approximate index: "hnsw" or "ivf".
+        device: where the exact search runs. None: where the features are.
 
     Returns:
-        indices: N x k int32, nearest first.
-        distances: N x k float32, squared Euclidean, ascending.
+        N lists of k images.
 
     Raises:
         TypeError: if the features are not floating point.
-        ValueError: if features are not a finite N x D matrix or k lies outside [1, N].
+        ValueError: if features are not a finite N x D matrix or an argument lies outside its range.
     """
+    if search not in SEARCHES:
+        raise ValueError(
+            f"search (PSEUDO_LABELS.SEARCH) is {search!r}; choose one of {', '.join(map(repr, SEARCHES))}"
+        )
+    if device is None and isinstance(features, torch.Tensor):
+        device = features.device
     features = as_feature_matrix(features)
-    num_images = len(features)
-    if not 1 <= k <= num_images:
-        raise ValueError(f"cannot list {k} neighbours among {num_images} images")
-    indices = np.empty((num_images, k), dtype=np.int32)
-    distances = np.empty((num_images, k), dtype=np.float32)
-    with tqdm(total=num_images, desc="nearest neighbours", unit="image", disable=None) as bar:
-        for start in range(0, num_images, QUERY_BLOCK):
-            rows = slice(start, start + QUERY_BLOCK)
-            block_distances, block_indices = faiss.knn(features[rows], features, k)
-            indices[rows], distances[rows] = _self_first(block_indices, block_distances, start)
-            bar.update(len(block_indices))
-    return indices, distances
+    if not 1 <= k <= len(features):
+        raise ValueError(f"cannot list {k} neighbours among {len(features)} images")
+    if k == 1:
+        return _headed_by_self(
+            np.empty((len(features), 0), np.int32), np.empty((len(features), 0), np.float32)
+        )
+    if search != "exact":
+        others, distances, recall = approximate_search.search(features, k - 1, search)
+        return _headed_by_self(others, distances, recall)
+    return _headed_by_self(*search_others(features, k - 1, device=device))
 
 
-def _self_first(indices: np.ndarray, distances: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Put each image at the head of its own list; one crowded out by duplicates replaces the last entry."""
-    own = np.arange(start, start + len(indices))[:, None]
-    crowded_out = ~(indices == own).any(axis=1)
-    indices[crowded_out, -1] = own[crowded_out, 0]
-    order = np.argsort(indices != own, axis=1, kind="stable")
-    indices = np.take_along_axis(indices, order, axis=1)
-    distances = np.take_along_axis(distances, order, axis=1)
-    distances[:, 0] = 0.0
-    return indices, distances
+def search_others(
+    features: np.ndarray,
+    k: int,
+    groups: np.ndarray | None = None,
+    device: str | torch.device | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact lists of other images, or of images of other groups, on any device; see `exact_search.search`."""
+    if device is None or torch.device(device).type == "cpu":
+        return exact_search.search(features, k, groups)
+    on_device = torch.from_numpy(features).to(device)
+    groups = None if groups is None else torch.from_numpy(groups).to(device)
+    return exact_search.search_on_gpu(on_device, k, groups)
 
 
-def pair_squared_distances(features: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances of P chosen pairs.
-
-    Taken from differences, not from norms and products, so that duplicates are at exactly 0.
-
-    Args:
-        features: N x D float32.
-        rows: P image indices.
-        cols: P image indices.
-
-    Returns:
-        P float32.
-    """
-    distances = np.empty(len(rows), dtype=np.float32)
-    block = max(1, BLOCK_FLOATS // features.shape[1])
-    for start in tqdm(range(0, len(rows), block), desc="pair distances", disable=None):
-        pairs = slice(start, start + block)
-        difference = features[rows[pairs]]
-        difference -= features[cols[pairs]]
-        distances[pairs] = np.einsum("pd,pd->p", difference, difference)
-    return distances
+def _headed_by_self(others: np.ndarray, distances: np.ndarray, recall: float | None = None) -> Neighbours:
+    """Put each image, at distance 0, before the others on its list."""
+    own = np.arange(len(others), dtype=np.int32)[:, None]
+    nothing = np.zeros((len(others), 1), dtype=np.float32)
+    return Neighbours(np.hstack([own, others]), np.hstack([nothing, distances]), recall)
 
 
 def farthest_squared_distances(features: np.ndarray) -> np.ndarray:
@@ -99,12 +111,17 @@ def farthest_squared_distances(features: np.ndarray) -> np.ndarray:
         N float32.
     """
     norms = np.einsum("nd,nd->n", features, features)
-    farthest = np.empty_like(norms)
-    block = max(1, BLOCK_FLOATS // max(1, len(features)))
-    for start in tqdm(range(0, len(features), block), desc="farthest images", disable=None):
-        rows = slice(start, start + block)
-        products = features[rows] @ features.T
-        products *= -2
-        products += norms
-        farthest[rows] = norms[rows] + products.max(axis=1)
-    return np.maximum(farthest, 0)
+    farthest = np.zeros_like(norms)
+    starts = range(0, len(features), BLOCK)
+    for first in tqdm(starts, desc="farthest images", disable=None):
+        rows = slice(first, first + BLOCK)
+        for second in range(first, len(features), BLOCK):
+            columns = slice(second, second + BLOCK)
+            # Each pair of blocks once; a distance serves both images.
+            gaps = features[rows] @ features[columns].T
+            gaps *= -2
+            gaps += norms[rows, None]
+            gaps += norms[columns]
+            np.maximum(farthest[rows], gaps.max(axis=1), out=farthest[rows])
+            np.maximum(farthest[columns], gaps.max(axis=0), out=farthest[columns])
+    return farthest

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+import torchvision.transforms as T
 from PIL import Image
 
 from mmt_plugin.data.transforms import RandomErasing, build_train_transform, seeded
@@ -79,3 +80,25 @@ def test_seeded_is_reproducible_and_leaves_no_trace():
     assert random.getstate() == states[0]
     assert (np.random.get_state()[1] == states[1]).all()
     assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_autoaugment_as_published_or_the_hosts(tiny_config):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 40, 3), dtype=np.uint8))
+    settings = {"INPUT__AUTOAUG__ENABLED": True, "INPUT__AUTOAUG__PROB": 1.0}
+    published = build_train_transform(tiny_config(**settings), 1)
+    first = published.augment.transforms[0]
+    assert isinstance(first, T.RandomApply)
+    assert first.p == 1
+    augment = first.transforms[0]
+    assert isinstance(augment, T.AutoAugment)
+    assert augment.policy == T.AutoAugmentPolicy.IMAGENET
+    assert augment.fill == [128.0] * 3
+    host = build_train_transform(tiny_config(INPUT__AUTOAUG__VARIANT="host", **settings), 1)
+    assert not isinstance(host.augment.transforms[0].transforms[0], T.AutoAugment)
+    views = []
+    for transform in (published, host):
+        for seed in range(5):
+            with seeded(seed):
+                views.append(transform(image))
+    assert all(view.shape == (1, 3, 64, 32) for view in views)
+    assert not any(torch.equal(views[0], view) for view in views[1:])

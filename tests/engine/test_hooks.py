@@ -44,6 +44,28 @@ def test_images_per_bn(tiny_config, monkeypatch):
     monkeypatch.setattr("fastreid.utils.comm.get_world_size", lambda: 4)
     assert images_per_bn(cfg) == 2
     assert images_per_bn(tiny_config(MODEL__BACKBONE__NORM="syncBN")) == 8
+    assert images_per_bn(tiny_config(MODEL__BACKBONE__NORM="syncBN", MMT__IMAGES_PER_BN=4)) == 4
+
+
+def test_images_per_bn_of_chunks_and_domains(tiny_config):
+    assert images_per_bn(tiny_config(MMT__IMAGES_PER_BN=4)) == 4
+    joint = {"MMT__JOINT__IMS_PER_BATCH": 4}
+    assert images_per_bn(tiny_config("plaza2metro_mmt_plus", **joint)) == 8
+    assert images_per_bn(tiny_config("plaza2metro_mmt_plus", MMT__DSBN__ENABLED=False, **joint)) == 12
+
+
+def test_banner_tells_what_a_run_has_of_mmt_plus(tiny_config, caplog):
+    logging.getLogger("fastreid").propagate = True
+    with caplog.at_level(logging.INFO):
+        log_banner(tiny_config("plaza2metro_mmt_plus"), 60, 2)
+    for text in (
+        "beside them 8 labelled images of SynthPlaza",
+        "start from centroids rows; domain-specific BN",
+        "MoCo on the target: weight 0.1, 1600 keys, temperature 0.07",
+        "classifier CosSoftmax: scale 16, margin 0.2",
+        "images per BN: 8 of one domain",
+    ):
+        assert text in caplog.text
 
 
 @pytest.mark.parametrize(

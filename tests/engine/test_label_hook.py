@@ -20,7 +20,7 @@ from mmt_plugin.pseudo_labels import PseudoLabels
 def labels_of(values) -> PseudoLabels:
     values = np.asarray(values)
     features = np.eye(len(values), dtype=np.float32)[:, :6]
-    return PseudoLabels.from_features(values, features, None)
+    return PseudoLabels.from_features(values, features)
 
 
 @pytest.fixture
@@ -33,9 +33,11 @@ def make_hook(tiny_config, monkeypatch):
         calls = iter(labellings)
         monkeypatch.setattr(label_hook, "extract_features", lambda *_: torch.ones(2, 60, 6))
         monkeypatch.setattr(label_hook, "cluster", lambda *_, **__: labels_of(next(calls)))
-        trainer = SimpleNamespace(raw_model=None, storage=EventStorage(), used=[], restarted=[])
+        trainer = SimpleNamespace(
+            raw_model=SimpleNamespace(device="cpu"), storage=EventStorage(), used=[], restarted=[]
+        )
         trainer.steps_done, trainer.stop = 0, StopHook()
-        trainer.data_loader = SimpleNamespace(unreadable=UnreadableImages(["image.jpg"] * 60, 0.1))
+        trainer.data_loader = SimpleNamespace(skipped=[UnreadableImages(["image.jpg"] * 60, 0.1)])
         trainer.set_labels = trainer.used.append
         trainer.restart_classifiers = lambda rows, count: trainer.restarted.append((len(rows), count))
         hook.trainer = trainer
@@ -56,6 +58,20 @@ def test_clusters_become_labels_and_classifier_rows(make_hook):
     recorded = scalars(hook)
     assert (recorded["clusters"], recorded["unclustered"], recorded["largest_cluster"]) == (10, 0, 6)
     assert -0.5 < recorded["ARI"] < 0.5
+
+
+def test_clustering_is_told_cameras_device_and_what_came_before(make_hook, monkeypatch):
+    hook = make_hook([np.arange(60) % 10, np.arange(60) % 5])
+    told, answer = [], label_hook.cluster
+    monkeypatch.setattr(label_hook, "cluster", lambda *_, **options: (told.append(options), answer())[1])
+    hook.before_epoch()
+    first = hook.labels
+    hook.before_epoch()
+    assert [options["previous"] for options in told] == [None, first]
+    assert told[0]["device"] == "cpu"
+    cameras = [item[2] for item in training_items(hook.cfg.DATASETS.TARGETS)]
+    assert len(set(cameras)) > 1
+    assert len(set(zip(cameras, told[0]["cameras"].tolist(), strict=True))) == len(set(cameras))
 
 
 @pytest.mark.parametrize("degenerate", [np.full(60, -1), np.zeros(60, dtype=int)])
@@ -119,10 +135,13 @@ def test_rho_radius_is_frozen_after_the_first_epoch(tiny_config, monkeypatch):
 
     monkeypatch.setattr(label_hook, "extract_features", lambda *_: features(0.4).expand(2, 60, 16))
     hook.trainer = SimpleNamespace(
-        raw_model=None, storage=EventStorage(), set_labels=lambda _: None, restart_classifiers=lambda *_: None
+        raw_model=SimpleNamespace(device="cpu"),
+        storage=EventStorage(),
+        set_labels=lambda _: None,
+        restart_classifiers=lambda *_: None,
     )
     hook.trainer.steps_done, hook.trainer.stop = 0, StopHook()
-    hook.trainer.data_loader = SimpleNamespace(unreadable=UnreadableImages(["image.jpg"] * 60, 0.1))
+    hook.trainer.data_loader = SimpleNamespace(skipped=[UnreadableImages(["image.jpg"] * 60, 0.1)])
     hook.before_epoch()
     first = hook.labels.eps
     monkeypatch.setattr(label_hook, "extract_features", lambda *_: features(0.1).expand(2, 60, 16))

@@ -37,7 +37,7 @@ def test_a_checkpoint_holds_all_that_a_run_is(finished):
     assert checkpoint["RunState"].keys() == {
         "generators", "scalars", "written", "metrics_bytes", "config", "images",
     }  # fmt: skip
-    assert checkpoint["PseudoLabelHook"]["labels"].keys() == {"labels", "centroids", "counts", "eps"}
+    assert {"labels", "centroids", "counts", "eps"} <= checkpoint["PseudoLabelHook"]["labels"].keys()
     assert any(name.startswith("teachers.1.") for name in checkpoint["model"])
     buffers = dict(MMTTrainer.build_model(finished[0]).named_buffers())
     temporary = {"pixel_mean", "pixel_std"}

@@ -93,3 +93,41 @@ def test_stem_relu_off_changes_a_resnet(tiny_config):
         outputs.append(build_network(cfg).eval()(torch.ones(1, 3, 64, 32)))
     assert outputs[0].shape == (1, 512)
     assert not torch.allclose(*outputs)
+
+
+@pytest.mark.parametrize(
+    "classifier", ["Linear", "CosSoftmax", "ArcSoftmax", "ArcMarginSoftmax", "CircleSoftmax"]
+)
+def test_every_classifier_trains_and_penalises_its_class_only_where_labels_are_given(tiny_config, classifier):
+    torch.manual_seed(0)
+    network = build_network(
+        tiny_config(MODEL__HEADS__CLS_LAYER=classifier, MODEL__HEADS__SCALE=4, MODEL__HEADS__MARGIN=0.25)
+    )
+    heads = network.heads
+    heads.set_num_classes(5)
+    neck = torch.randn(6, heads.weight.shape[1], requires_grad=True)
+    targets = torch.tensor([0, 1, 2, 3, 4, 0])
+    logits = heads._classify(neck, targets)
+    F.cross_entropy(logits, targets).backward()
+    assert torch.isfinite(neck.grad).all()
+    assert torch.isfinite(heads.weight.grad).all()
+    without = heads._classify(neck, None)
+    own = F.one_hot(targets, 5).bool()
+    if classifier == "Linear":
+        torch.testing.assert_close(logits, without)
+    else:
+        assert (logits[own] < without[own]).all()
+        assert (without.abs() <= 4 + 1e-5).all()
+    if classifier in ("CosSoftmax", "ArcSoftmax", "ArcMarginSoftmax"):
+        torch.testing.assert_close(logits[~own], without[~own], atol=1e-4, rtol=1e-4)
+
+
+def test_fresh_rows_of_margin_classifiers_are_as_published(tiny_config):
+    linear, margin = (
+        build_network(tiny_config(MODEL__HEADS__CLS_LAYER=layer)).heads for layer in ("Linear", "CosSoftmax")
+    )
+    for heads in (linear, margin):
+        heads.set_num_classes(300)
+    assert linear.weight.std().item() == pytest.approx(0.001, rel=0.1)
+    bound = (6 / (300 + margin.weight.shape[1])) ** 0.5  # Xavier's uniform distribution
+    assert margin.weight.abs().max().item() == pytest.approx(bound, rel=0.01)

@@ -55,8 +55,13 @@ def _dense_jaccard(features, k1, k2, *, k1_includes_self=True, scaled=False, lis
         vectors[i] /= vectors[i].sum()
     if k2 > 1:
         vectors = np.stack([vectors[lists[i][:k2]].mean(axis=0) for i in range(n)])
-    distance = np.empty((n, n))
-    for i in range(n):
+    return _distances_of(vectors)
+
+
+def _distances_of(vectors):
+    """N x N Jaccard distances of weight vectors."""
+    distance = np.empty(vectors.shape)
+    for i in range(len(vectors)):
         overlap = np.minimum(vectors[i], vectors).sum(axis=1)
         distance[i] = np.maximum(1 - overlap / (2 - overlap), 0)
     return distance
@@ -66,6 +71,32 @@ def _dense_jaccard(features, k1, k2, *, k1_includes_self=True, scaled=False, lis
 def dense_jaccard():
     """The reference function."""
     return _dense_jaccard
+
+
+def _dense_camera_aware(features, cameras, k1_intra, k1_inter, k2_intra, k2_inter):
+    """N x N camera-aware distance by loops over sets, in float64; ties must not decide."""
+    squared = _squared_distances(features)
+    n = len(squared)
+    intra, inter = [], []
+    for i in range(n):
+        order = sorted((j for j in range(n) if j != i), key=lambda j: (squared[i, j], j))
+        intra.append([i, *(j for j in order if cameras[j] == cameras[i])][: k1_intra + 1])
+        inter.append([j for j in order if cameras[j] != cameras[i]][: k1_inter + 1])
+    vectors = np.zeros((n, n))
+    for i in range(n):
+        members = {j for j in intra[i] if i in intra[j]} | {j for j in inter[i] if i in inter[j]}
+        for j in members:
+            vectors[i, j] = np.exp(-squared[i, j])
+        vectors[i] /= vectors[i].sum()
+    return _distances_of(
+        np.stack([vectors[intra[i][:k2_intra] + inter[i][:k2_inter]].mean(axis=0) for i in range(n)])
+    )
+
+
+@pytest.fixture(scope="session")
+def dense_camera_aware():
+    """The reference function."""
+    return _dense_camera_aware
 
 
 def _to_dense(graph):
@@ -90,7 +121,10 @@ def settings():
         K2=6,
         K1_INCLUDES_SELF=True,
         JACCARD_WEIGHTS="softmax",
+        SEARCH="exact",
         OUTLIERS="drop",
+        CAMERA_AWARE=SimpleNamespace(ENABLED=False, K1_INTRA=5, K1_INTER=20, K2_INTRA=2, K2_INTER=4),
+        RELIABILITY=SimpleNamespace(ENABLED=False, EPS_GAP=0.02),
         DBSCAN=SimpleNamespace(EPS=0.6, EPS_RULE="fixed", RHO=1.6e-3, MIN_SAMPLES=4),
         KMEANS=SimpleNamespace(NUM_CLUSTERS=10, NUM_ITERATIONS=100, SEED=1),
     )

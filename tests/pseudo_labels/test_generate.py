@@ -1,5 +1,6 @@
 import ast
 import copy
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -9,7 +10,15 @@ import torch
 from sklearn.cluster import DBSCAN
 from yacs.config import CfgNode
 
-from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster, jaccard_graph, rho_eps
+from mmt_plugin.pseudo_labels import (
+    PseudoLabels,
+    agreement,
+    cluster,
+    dbscan,
+    jaccard_graph,
+    reliable_labels,
+    rho_eps,
+)
 
 
 def as_config(node):
@@ -37,6 +46,7 @@ def test_dbscan_step(identity_features, settings, to_dense, log_lines):
         f"{result.num_clusters} clusters",
         "dropped",
         "k-NN",
+        "peak memory",
         "Jaccard graph",
         "DBSCAN",
     ):
@@ -77,13 +87,14 @@ def test_rho_radius_is_kept_by_passing_it_back(identity_features, settings):
     settings.DBSCAN.EPS_RULE, settings.DBSCAN.RHO = "rho", 0.03
     first, _ = identity_features(240, 16)
     second, _ = identity_features(240, 16, noise=0.6, seed=1)
-    eps = cluster(first, settings).eps
+    earlier = cluster(first, settings)
+    eps = earlier.eps
     assert eps == rho_eps(jaccard_graph(first, 20, 6), 0.03)
     assert cluster(second, settings).eps != eps
-    kept = cluster(second, settings, eps=eps)
+    kept = cluster(second, settings, previous=earlier)
     assert kept.eps == eps
     settings.DBSCAN.EPS_RULE = "fixed"
-    assert np.array_equal(cluster(second, settings, eps=eps).labels, kept.labels)
+    assert np.array_equal(cluster(second, settings, previous=earlier).labels, kept.labels)
     settings.DBSCAN.EPS = eps
     assert np.array_equal(cluster(second, settings).labels, kept.labels)
 
@@ -180,8 +191,49 @@ def test_kmeans_refuses_what_it_cannot_do(settings):
     settings.METHOD, settings.KMEANS.NUM_CLUSTERS = "kmeans", 31
     with pytest.raises(ValueError, match=r"PSEUDO_LABELS\.KMEANS\.NUM_CLUSTERS"):
         cluster(np.eye(30), settings)
-    with pytest.raises(ValueError, match=r"PSEUDO_LABELS\.METHOD"):
-        cluster(np.eye(30), settings, eps=0.5)
+
+
+def test_camera_aware_labels(identity_features, dense_camera_aware, settings):
+    features, _ = identity_features(180, 16, noise=0.6)
+    cameras = np.random.default_rng(1).integers(0, 4, 180)
+    settings.DBSCAN.EPS = 0.4
+    plain = cluster(features, settings)
+    settings.CAMERA_AWARE.ENABLED = True
+    expected = dense_camera_aware(features, cameras, 5, 20, 2, 4)
+    found = cluster(features, settings, cameras=cameras)
+    dense = DBSCAN(eps=0.4, min_samples=4, metric="precomputed").fit_predict(expected)
+    assert np.array_equal(found.labels, dense)
+    assert not np.array_equal(found.labels, plain.labels)
+    with pytest.raises(ValueError, match=r"CAMERA_AWARE.ENABLED is True, but no camera numbers"):
+        cluster(features, settings)
+
+
+def test_reliability_keeps_its_threshold(identity_features, settings):
+    settings.RELIABILITY.ENABLED, settings.RELIABILITY.EPS_GAP = True, 0.1
+    features, _ = identity_features(300, 16, noise=0.6)
+    graph = jaccard_graph(features, 20, 6)
+    tight, middle, loose = (dbscan(graph, eps, 4) for eps in (0.5, 0.6, 0.7))
+    expected, threshold = reliable_labels(middle, tight, loose)
+    first = cluster(features, settings)
+    assert np.array_equal(first.labels, expected)
+    assert first.independence == threshold
+    assert not np.array_equal(first.labels, middle)
+    again = cluster(features, settings, previous=dataclasses.replace(first, independence=0.0))
+    assert again.independence == 0.0
+    assert np.array_equal(again.labels, reliable_labels(middle, tight, loose, 0.0)[0])
+
+
+@pytest.mark.parametrize("search", ["hnsw", "ivf"])
+def test_approximate_search_says_its_recall(identity_features, settings, log_lines, search):
+    features, _ = identity_features(600, 16)
+    settings.SEARCH = search
+    found = cluster(features, settings)
+    assert 0.5 < found.recall <= 1
+    assert f"({search}): recall@19 {found.recall:.3f}" in log_lines[0]
+    settings.SEARCH = "exact"
+    exact = cluster(features, settings)
+    assert exact.recall is None
+    assert agreement(found.labels, exact.labels)["ARI"] > 0.8
 
 
 def test_room_imports_neither_fastreid_nor_other_rooms():

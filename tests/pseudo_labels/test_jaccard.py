@@ -1,3 +1,4 @@
+import functools
 import tracemalloc
 from pathlib import Path
 
@@ -6,8 +7,18 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from mmt_plugin.pseudo_labels import dbscan, graph_from_neighbours, jaccard, jaccard_graph, nearest_neighbours
-from mmt_plugin.pseudo_labels import neighbours as neighbours_module
+from mmt_plugin.pseudo_labels import (
+    Neighbours,
+    dbscan,
+    exact_search,
+    graph_from_neighbours,
+    jaccard,
+    jaccard_graph,
+    nearest_neighbours,
+    overlap,
+    reciprocal,
+    threads,
+)
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "jaccard_k20_6.npz"
 
@@ -85,25 +96,45 @@ def test_bound_keeps_the_pairs_strictly_below_it(identity_features, to_dense):
         assert np.array_equal(graph.data, everything[rows, cols])
 
 
-def test_block_sizes_change_nothing(identity_features, monkeypatch):
-    features, _ = identity_features(130, 16)
+def test_rows_a_call_change_nothing(identity_features, monkeypatch):
+    features, _ = identity_features(330, 16)
     graph = jaccard_graph(features, 20, 6)
-    monkeypatch.setattr(neighbours_module, "QUERY_BLOCK", 9)
-    monkeypatch.setattr(neighbours_module, "BLOCK_FLOATS", 40)
-    monkeypatch.setattr(jaccard, "EXPANSION_ROWS", 11)
-    for terms in (1, 500, 2**30):
-        monkeypatch.setattr(jaccard, "OVERLAP_TERMS", terms)
-        blocked = jaccard_graph(features, 20, 6)
-        assert np.array_equal(blocked.indptr, graph.indptr)
-        assert np.array_equal(blocked.indices, graph.indices)
-        assert np.array_equal(blocked.data, graph.data)
+    for module in (exact_search, jaccard, overlap, reciprocal):
+        monkeypatch.setattr(module, "over_rows", functools.partial(threads.over_rows, rows_per_call=7))
+    split = jaccard_graph(features, 20, 6)
+    assert np.array_equal(split.indptr, graph.indptr)
+    assert np.array_equal(split.indices, graph.indices)
+    assert np.array_equal(split.data, graph.data)
+
+
+def test_number_of_threads_changes_nothing(identity_features):
+    features, _ = identity_features(330, 16)
+    before = torch.get_num_threads()
+    graphs = []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            graphs.append(jaccard_graph(features, 20, 6))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(graphs[0].indices, graphs[1].indices)
+    assert np.array_equal(graphs[0].data, graphs[1].data)
+
+
+def test_weights_that_vanish_leave_no_edges():
+    # exp(-800) is 0 in float32: two groups far from each other in each list, without normalisation.
+    features = np.random.default_rng(0).standard_normal((40, 4)) + np.repeat([[0.0], [20.0]], 20, axis=0)
+    graph = jaccard_graph(features, 30, 6)
+    rows, cols = stored_pairs(graph)
+    assert len(set(zip(rows.tolist(), cols.tolist(), strict=True))) == graph.nnz
+    assert ((rows < 20) == (cols < 20)).all()
 
 
 @pytest.mark.parametrize("k2", [1, 6])
 @pytest.mark.parametrize("copies", [2, 5, 20, 21, 40])
 def test_duplicates(identity_features, dense_jaccard, to_dense, copies, k2):
     features = np.repeat(identity_features(8, 16, per_identity=1)[0], copies, axis=0)
-    lists, _ = nearest_neighbours(features, min(20, len(features)))
+    lists = nearest_neighbours(features, min(20, len(features))).indices
     graph = jaccard_graph(features, 20, k2)
     assert_is_graph_of(graph, dense_jaccard(features, 20, k2, lists=lists))
     if copies <= 20:
@@ -228,11 +259,11 @@ def test_arguments_out_of_range(arguments, message):
 
 
 def test_lists_must_fit_the_features():
-    lists, _ = nearest_neighbours(np.eye(30), 5)
+    lists = nearest_neighbours(np.eye(30), 5)
     with pytest.raises(ValueError, match="headed by its own image"):
-        graph_from_neighbours(np.eye(30), lists[:, ::-1], 5, 2)
+        graph_from_neighbours(np.eye(30), Neighbours(lists.indices[:, ::-1], lists.distances), 5, 2)
     with pytest.raises(ValueError, match="expected 30 neighbour lists"):
-        graph_from_neighbours(np.eye(30), lists[:20], 5, 2)
+        graph_from_neighbours(np.eye(30), Neighbours(lists.indices[:20], lists.distances[:20]), 5, 2)
 
 
 @pytest.mark.parametrize(("noise", "bound"), [(0.35, None), (1.0, 0.6)])

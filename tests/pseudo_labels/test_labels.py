@@ -38,12 +38,12 @@ def test_mean_of_opposite_features_is_finite():
 @pytest.mark.parametrize("eps", [None, 0.25])
 @pytest.mark.parametrize("labels", [some_labels, np.full(8, -1)])
 def test_checkpoint_round_trip(labels, eps):
-    result = PseudoLabels.from_features(labels, features, eps)
+    result = PseudoLabels.from_features(labels, features, eps=eps, recall=0.5)
     file = io.BytesIO()
     torch.save(result.state_dict(), file)
     file.seek(0)
     restored = PseudoLabels.from_state_dict(torch.load(file, weights_only=True))
-    assert restored.eps == result.eps
+    assert (restored.eps, restored.recall, restored.independence) == (eps, 0.5, None)
     for name in ("labels", "centroids", "counts"):
         before, after = getattr(result, name), getattr(restored, name)
         assert after.dtype == before.dtype

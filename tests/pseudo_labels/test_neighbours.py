@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
-from mmt_plugin.pseudo_labels import nearest_neighbours, neighbours
-from mmt_plugin.pseudo_labels.neighbours import farthest_squared_distances, pair_squared_distances
+from mmt_plugin.pseudo_labels import exact_search, nearest_neighbours, neighbours
+from mmt_plugin.pseudo_labels.neighbours import farthest_squared_distances, search_others
 
 
 def squared_distances(features):
@@ -10,52 +11,134 @@ def squared_distances(features):
     return ((features[:, None, :] - features[None, :, :]) ** 2).sum(axis=2)
 
 
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def product_dtype(request, monkeypatch):
+    """Both precisions of the product, whichever this processor is faster at."""
+    monkeypatch.setattr(exact_search, "fastest_product_dtype", lambda: request.param)
+    return request.param
+
+
 @pytest.mark.parametrize(("num_images", "size", "k"), [(1, 4, 1), (15, 3, 15), (200, 8, 21), (300, 512, 5)])
-def test_lists_are_the_sorted_rows_of_the_distance_matrix(identity_features, num_images, size, k):
+def test_lists_are_the_sorted_rows_of_the_distance_matrix(
+    identity_features, product_dtype, num_images, size, k
+):
     features, _ = identity_features(num_images, size)
-    indices, distances = nearest_neighbours(features, k)
+    lists = nearest_neighbours(features, k)
     expected = squared_distances(features)
-    assert indices.shape == distances.shape == (num_images, k)
-    assert np.array_equal(indices, np.argsort(expected, axis=1, kind="stable")[:, :k])
-    assert np.allclose(distances, np.sort(expected, axis=1)[:, :k], atol=1e-5)
-    assert (distances[:, 0] == 0).all()
+    assert lists.indices.shape == lists.distances.shape == (num_images, k)
+    assert lists.indices.dtype == np.int32
+    assert np.array_equal(lists.indices, np.argsort(expected, axis=1, kind="stable")[:, :k])
+    assert np.allclose(lists.distances, np.sort(expected, axis=1)[:, :k], atol=1e-5)
+    assert (lists.distances[:, 0] == 0).all()
+    assert lists.recall is None
 
 
-@pytest.mark.parametrize("copies", [2, 5, 20, 40])
-def test_every_image_heads_its_own_list_among_duplicates(identity_features, copies):
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_lengths_may_differ(product_dtype, scale):
+    rng = np.random.default_rng(0)
+    features = (scale * rng.standard_normal((260, 12)) * rng.uniform(0.1, 3, (260, 1))).astype(np.float32)
+    features[17] = 0
+    expected = np.argsort(squared_distances(features), axis=1, kind="stable")[:, :9]
+    assert np.array_equal(nearest_neighbours(features, 9).indices, expected)
+
+
+def test_near_ties_are_decided_in_float32(product_dtype):
+    # A line of images whose neighbours differ by far less than bfloat16 resolves.
+    angles = np.arange(300) * 1e-3 + 1e-5 * np.arange(300) ** 1.5
+    features = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    features = np.pad(features, ((0, 0), (0, 30)))
+    features[:, 5] = 0.3
+    assert np.array_equal(
+        nearest_neighbours(features, 8).indices,
+        np.argsort(squared_distances(features), axis=1, kind="stable")[:, :8],
+    )
+
+
+@pytest.mark.parametrize("copies", [2, 5, 20, 40, 250])
+def test_every_image_heads_its_own_list_among_duplicates(identity_features, product_dtype, copies):
     features = np.repeat(identity_features(12, 16)[0], copies, axis=0)
-    indices, distances = nearest_neighbours(features, 20)
-    assert np.array_equal(indices[:, 0], np.arange(len(features)))
-    assert (distances[:, 0] == 0).all()
-    assert all(len(set(row)) == 20 for row in indices)
-    nearest = np.arange(len(features))[:, None] // copies == indices // copies
+    lists = nearest_neighbours(features, 20)
+    assert np.array_equal(lists.indices[:, 0], np.arange(len(features)))
+    assert (lists.distances[:, 0] == 0).all()
+    assert all(len(set(row)) == 20 for row in lists.indices)
+    nearest = np.arange(len(features))[:, None] // copies == lists.indices // copies
     assert (nearest.sum(axis=1) == min(copies, 20)).all()
+    # Equal distances go by index, also where more images tie than a shortlist holds.
+    assert (np.diff(lists.indices[:, 1 : min(copies, 20)], axis=1) > 0).all()
 
 
 def test_block_size_changes_nothing(identity_features, monkeypatch):
-    features, _ = identity_features(150, 24)
-    indices, distances = nearest_neighbours(features, 12)
+    features, _ = identity_features(550, 24)
+    lists = nearest_neighbours(features, 12)
     farthest = farthest_squared_distances(features)
-    monkeypatch.setattr(neighbours, "QUERY_BLOCK", 7)
-    monkeypatch.setattr(neighbours, "BLOCK_FLOATS", 1)
-    blocked_indices, blocked_distances = nearest_neighbours(features, 12)
-    assert np.array_equal(blocked_indices, indices)
-    assert np.allclose(blocked_distances, distances, atol=1e-5)
+    monkeypatch.setattr(exact_search, "BLOCK", 128)
+    monkeypatch.setattr(neighbours, "BLOCK", 100)
+    blocked = nearest_neighbours(features, 12)
+    assert np.array_equal(blocked.indices, lists.indices)
+    assert np.array_equal(blocked.distances, lists.distances)
     assert np.allclose(farthest_squared_distances(features), farthest, atol=1e-5)
 
 
-def test_pair_and_farthest_distances(identity_features):
+def test_search_among_other_groups(identity_features, product_dtype):
+    features, _ = identity_features(210, 16)
+    groups = np.random.default_rng(0).integers(0, 3, 210)
+    groups[groups == 2] = np.where(np.arange((groups == 2).sum()) < 4, 2, 1)
+    expected = squared_distances(features)
+    expected[groups[:, None] == groups] = np.inf
+    indices, distances = search_others(features, 140, groups)
+    order = np.argsort(expected, axis=1, kind="stable")[:, :140]
+    gaps = np.take_along_axis(expected, order, axis=1)
+    assert np.isinf(gaps).any()
+    assert np.array_equal(indices < 0, np.isinf(gaps))
+    assert np.allclose(distances, gaps, atol=1e-5)
+    # Almost equal distances may change places.
+    found = np.where(indices < 0, np.inf, np.take_along_axis(expected, indices, axis=1))
+    assert np.allclose(found, gaps, atol=1e-5)
+    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in indices)
+
+
+@pytest.mark.parametrize("k", [3, 19, 140])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_search_of_other_devices_finds_the_same(identity_features, monkeypatch, k, grouped):
+    monkeypatch.setattr(exact_search, "GPU_BLOCK", 50)
+    features, _ = identity_features(150, 16)
+    groups = np.random.default_rng(0).integers(0, 4, 150) if grouped else None
+    indices, distances = search_others(features, k, groups)
+    on_device = exact_search.search_on_gpu(
+        torch.from_numpy(features), k, None if groups is None else torch.from_numpy(groups)
+    )
+    assert np.array_equal(on_device[0], indices)
+    assert np.allclose(on_device[1], distances, atol=1e-6)
+
+
+def test_farthest_distances(identity_features):
     features, _ = identity_features(90, 16)
     features[7] = features[3]
-    expected = squared_distances(features)
-    rows, cols = np.divmod(np.arange(90 * 90), 90)
-    pairs = pair_squared_distances(features, rows, cols)
-    assert np.allclose(pairs, expected.ravel(), atol=1e-6)
-    assert pairs[3 * 90 + 7] == 0
-    assert np.allclose(farthest_squared_distances(features), expected.max(axis=1), atol=1e-5)
+    expected = squared_distances(features).max(axis=1)
+    assert np.allclose(farthest_squared_distances(features), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("k", [0, 11])
 def test_impossible_list_width_is_refused(k):
     with pytest.raises(ValueError, match=f"cannot list {k} neighbours among 10 images"):
         nearest_neighbours(np.eye(10), k)
+
+
+def test_unknown_search_is_refused():
+    with pytest.raises(ValueError, match=r"PSEUDO_LABELS.SEARCH.*'lsh'.*'exact', 'hnsw', 'ivf'"):
+        nearest_neighbours(np.eye(10), 3, search="lsh")
+
+
+@pytest.mark.parametrize("search", ["hnsw", "ivf"])
+def test_approximate_lists_are_well_formed(identity_features, search):
+    features, _ = identity_features(700, 24)
+    features[5:9] = features[4]
+    exact = nearest_neighbours(features, 10)
+    lists = nearest_neighbours(features, 10, search=search)
+    assert np.array_equal(lists.indices[:, 0], np.arange(700))
+    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in lists.indices)
+    assert (np.diff(lists.distances, axis=1) >= 0).all()
+    found = (exact.indices[:, 1:, None] == lists.indices[:, None, 1:]).any(axis=2).mean()
+    # The sample holds all 700 images.
+    assert lists.recall == pytest.approx(found, abs=0.01)
+    assert lists.recall > 0.6

@@ -85,10 +85,11 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(
     while killed < wanted:
         attempt = folder.with_name(f"run{attempts}")
         attempts += 1
+        starts = 0
         while killed < wanted:
             run = Run(attempt, datasets_root, "--resume")
-            while not (attempt / "log.txt").exists():
-                time.sleep(0.01)
+            starts += 1
+            run.wait_for("Rank of current process", times=starts)
             time.sleep(moments.uniform(0, 0.8 * reference.seconds))
             run.kill()
             if run.wait() == 0:

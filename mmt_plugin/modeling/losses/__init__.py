@@ -1,10 +1,12 @@
 """The losses of Mutual Mean-Teaching, one file each."""
 
 from .label_smooth_cross_entropy import label_smooth_cross_entropy
+from .moco import MoCoQueue
 from .soft_cross_entropy import soft_cross_entropy
 from .softmax_triplet import soft_softmax_triplet_loss, softmax_triplet_loss
 
 __all__ = [
+    "MoCoQueue",
     "label_smooth_cross_entropy",
     "soft_cross_entropy",
     "soft_softmax_triplet_loss",

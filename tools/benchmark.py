@@ -1,0 +1,41 @@
+#!/usr/bin/env python
+"""Measure the hot paths of the plugin beside the host's and beside this machine's physical floor, in one run.
+
+    python tools/benchmark.py pseudo-labels --images 12936 32621
+    python tools/benchmark.py pseudo-labels --images 1000000 --size 256 --search hnsw --without-host
+    python tools/benchmark.py evaluation
+    python tools/benchmark.py kmeans
+    python tools/benchmark.py training-step
+
+Every implementation runs in a process of its own, so that peak memory is its own. Close other programs first:
+two cores shared with anything else give other numbers.
+"""
+
+from mmt_plugin import add_mmt_config  # noqa: F401  (first: it makes fastreid importable)
+
+# isort: split
+import argparse
+
+from mmt_plugin.benchmarks import evaluation, kmeans, pseudo_labels, training_step
+
+SUBJECTS = {
+    "pseudo-labels": pseudo_labels,
+    "evaluation": evaluation,
+    "kmeans": kmeans,
+    "training-step": training_step,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    subjects = parser.add_subparsers(dest="subject", required=True)
+    for name, module in SUBJECTS.items():
+        module.add_arguments(subjects.add_parser(name, help=module.__doc__))
+    arguments = parser.parse_args()
+    SUBJECTS[arguments.subject].run(arguments)
+
+
+if __name__ == "__main__":
+    main()
