@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from tabulate import tabulate
 
 HEADER = """# Faults
 
@@ -52,8 +51,9 @@ class FaultTable:
         rows = [(fault, times, happened, lost) for (fault, happened, lost), times in self.rows.items()]
         command = "make soak" if self.soak else "python tools/soak.py --short"
         failed = f"**Failed: {', '.join(self.failed)}**" if self.failed else "None failed."
-        table = tabulate(rows, ["fault", "times", "what happened", "lost"], "github", disable_numparse=True)
-        self.path.write_text(HEADER.format(command=command, failed=failed) + table + "\n")
+        table = [("fault", "times", "what happened", "lost"), ("---",) * 4, *rows]
+        lines = [f"| {' | '.join(map(str, row))} |" for row in table]
+        self.path.write_text(HEADER.format(command=command, failed=failed) + "\n".join(lines) + "\n")
 
 
 def shorten(text: str) -> str:
