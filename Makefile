@@ -1,4 +1,5 @@
 # Everything a newcomer needs: `make demo`, `make test`. Each sets up the virtual environment first, once.
+# `make soak` injects every fault that the tests know, many times, and writes docs/faults.md.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +11,7 @@ OUTPUT ?= logs/demo
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint soak clean
 
 install: $(STAMP)
 
@@ -32,6 +33,9 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+soak: $(STAMP)
+	$(BIN)/python tools/soak.py --output docs/faults.md
 
 clean:
 	rm -rf $(VENV) build *.egg-info

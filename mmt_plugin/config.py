@@ -6,7 +6,9 @@ the report (Ge et al., arXiv 2008.10313). Where a paper and its published code (
 github.com/yxgeee/VisDA-ECCV20) differ, the default is the code's value and the comment names the paper's.
 """
 
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Iterator, Sequence
 from os import PathLike
 
 from fastreid.config import CfgNode, get_cfg
@@ -40,6 +42,16 @@ def add_mmt_config(cfg: CfgNode) -> None:
     _C.DATASETS.TARGETS = ()
     # Iterations of one epoch; 0 means one pass over the training images, as in fastreid.
     _C.SOLVER.ITERS_PER_EPOCH = 0
+    # How many of the periodic checkpoints stay, the latest ones; 0: all.
+    _C.SOLVER.CHECKPOINT_KEEP = 0
+    # A loss or gradient that is NaN or infinite: "error" ends the run, "skip" undoes the step and counts it,
+    # up to MAX_BAD_STEPS an epoch.
+    _C.SOLVER.ON_BAD_STEP = "error"
+    _C.SOLVER.MAX_BAD_STEPS = 10
+    # A training image that cannot be read: "error" ends the run, "skip" goes on without it, up to
+    # MAX_BAD_IMAGES, a share of the training set. Test images must all be readable.
+    _C.DATALOADER.ON_BAD_IMAGE = "error"
+    _C.DATALOADER.MAX_BAD_IMAGES = 0.01
     # "mmt": erase up to 40 % of the area, uniform aspect ratio (published MMT code); "host": torchvision's
     # erasing.
     _C.INPUT.REA.VARIANT = "mmt"
@@ -53,12 +65,41 @@ def add_mmt_config(cfg: CfgNode) -> None:
 
 
 def load_config(config_file: str | PathLike, opts: Sequence = ()) -> CfgNode:
-    """fastreid's and the plugin's defaults, overridden by a file and then by KEY VALUE pairs."""
+    """fastreid's and the plugin's defaults, overridden by a file and then by KEY VALUE pairs.
+
+    Raises:
+        ConfigError: a key that does not exist, with the nearest one that does, or a value of the wrong type.
+    """
     cfg = get_cfg()
     add_mmt_config(cfg)
-    cfg.merge_from_file(str(config_file))
-    cfg.merge_from_list(list(opts))
+    try:
+        cfg.merge_from_file(str(config_file))
+        cfg.merge_from_list(list(opts))
+    except (KeyError, AssertionError, ValueError) as error:
+        raise ConfigError(_explain(str(error.args[0]), cfg, config_file)) from error
     return cfg
+
+
+def _explain(message: str, cfg: CfgNode, config_file: str | PathLike) -> str:
+    """What yacs says of a wrong key or value, with the name of the key that was probably meant."""
+    unknown = re.fullmatch(r"Non-existent (?:config )?key: (\S+)", message)
+    if unknown is None:
+        return f"{config_file}, or the command line: {message}"
+    keys = list(_dotted_keys(cfg))
+    wanted = unknown.group(1)
+    # The whole name first, then its last part alone: the right key in the wrong node.
+    near = difflib.get_close_matches(wanted, keys, n=1) or [
+        key for key in keys if key.split(".")[-1] == wanted.split(".")[-1]
+    ]
+    hint = f"did you mean {near[0]}?" if near else "there is none of a similar name"
+    return f"{config_file}, or the command line: there is no key {wanted}; {hint}"
+
+
+def _dotted_keys(node: CfgNode, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield prefix + key
+        if isinstance(value, CfgNode):
+            yield from _dotted_keys(value, f"{prefix}{key}.")
 
 
 def _add_method_config(_C: CfgNode) -> None:
@@ -285,6 +326,7 @@ def check_config(cfg: CfgNode) -> None:
         ),
         *plus_rules(cfg),
         *_label_rules(labels),
+        *_trust_rules(cfg),
         (
             cfg.INPUT.REA.VARIANT in ("mmt", "host"),
             f"INPUT.REA.VARIANT is {cfg.INPUT.REA.VARIANT!r}; choose 'mmt' or 'host'",
@@ -297,6 +339,24 @@ def check_config(cfg: CfgNode) -> None:
     problems = [message for holds, message in rules if not holds]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _trust_rules(cfg: CfgNode) -> list[tuple[bool, str]]:
+    """What holds for checkpoints, bad images and bad steps."""
+    solver, loader = cfg.SOLVER, cfg.DATALOADER
+    choices = {"SOLVER.ON_BAD_STEP": solver.ON_BAD_STEP, "DATALOADER.ON_BAD_IMAGE": loader.ON_BAD_IMAGE}
+    minima = {"CHECKPOINT_KEEP": solver.CHECKPOINT_KEEP, "MAX_BAD_STEPS": solver.MAX_BAD_STEPS}
+    return [
+        *(
+            (value in ("error", "skip"), f"{key} is {value!r}; choose 'error' or 'skip'")
+            for key, value in choices.items()
+        ),
+        *((value >= 0, f"SOLVER.{key} is {value}; it must not be negative") for key, value in minima.items()),
+        (
+            0 <= loader.MAX_BAD_IMAGES < 1,
+            f"DATALOADER.MAX_BAD_IMAGES is {loader.MAX_BAD_IMAGES}; it is a share, in [0, 1)",
+        ),
+    ]
 
 
 def _label_rules(labels: CfgNode) -> list[tuple[bool, str]]:

@@ -38,3 +38,21 @@ def tiny_config(datasets_root, monkeypatch, tmp_path):
 
     yield make
     synthetic.configure(load_config(REPOSITORY / "configs" / "synthetic" / "plaza2metro_mmt.yml"))
+
+
+@pytest.fixture
+def observe(record_property):
+    """A function that tells the table of faults (docs/faults.md) what a test injected, what happened, and
+    what was lost. An error stands for its message.
+    """
+
+    def tell(fault: str, happened: str | BaseException, lost: str = "nothing", times: int = 1) -> None:
+        record_property("fault", [fault, times, str(happened), lost])
+
+    return tell
+
+
+@pytest.fixture
+def soak(request) -> bool:
+    """Whether faults are to be injected as often as `make soak` does."""
+    return bool(request.config.getoption("soak", False))

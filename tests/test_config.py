@@ -1,8 +1,9 @@
 """Combinations that cannot train are refused with the key's name."""
 
 import pytest
+import yaml
 
-from mmt_plugin.config import ConfigError, check_config
+from mmt_plugin.config import ConfigError, check_config, load_config
 
 
 def test_shipped_combination_passes(tiny_config):
@@ -54,6 +55,62 @@ def test_shipped_combination_passes(tiny_config):
 def test_impossible_combinations_name_the_keys(tiny_config, overrides, message):
     with pytest.raises(ConfigError, match=message):
         check_config(tiny_config(**overrides))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("overrides", "kind"),
+    [
+        ({"SOLVER__IMS_PER_BATCH": 9}, "batch not divisible by K"),
+        ({"PSEUDO_LABELS__KMEANS__NUM_CLUSTERS": 0}, "k-means without a number"),
+        ({"MMT__EMA__ALPHA": 1.0}, "alpha outside [0, 1)"),
+        ({"MMT__WEIGHTS": ("a.pth",)}, "two networks with one checkpoint"),
+        ({"DATALOADER__ON_BAD_IMAGE": "ignore"}, "unknown reaction to a bad image"),
+        ({"DATALOADER__MAX_BAD_IMAGES": 1.0}, "all images may be bad"),
+        ({"SOLVER__ON_BAD_STEP": "ignore"}, "unknown reaction to a bad step"),
+        ({"SOLVER__CHECKPOINT_KEEP": -1}, "negative number of checkpoints"),
+    ],
+)
+def test_nothing_is_read_before_a_config_is_refused(tiny_config, monkeypatch, observe, overrides, kind):
+    def refuse(*_):
+        raise AssertionError("data was read")
+
+    monkeypatch.setattr("mmt_plugin.data.synthetic.datasets.ensure_domain", refuse)
+    with pytest.raises(ConfigError) as error:
+        check_config(tiny_config(**overrides))
+    assert all(key.replace("__", ".") in str(error.value) for key in overrides)
+    observe(f"config: {kind}", error.value)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [
+        ("MMT.EMA.ALFA", "MMT.EMA.ALPHA"),
+        ("PSEUDO_LABEL.METHOD", "PSEUDO_LABELS"),
+        ("MMT.SOFT_CE_WEIGTH", "MMT.SOFT_CE_WEIGHT"),
+        ("SOLVER.NUM_INSTANCE", "DATALOADER.NUM_INSTANCE"),
+    ],
+)
+@pytest.mark.parametrize("where", ["file", "options"])
+def test_unknown_keys_suggest_the_nearest_real_one(tmp_path, observe, key, suggestion, where):
+    file = tmp_path / "recipe.yml"
+    node, *inner = key.split(".")
+    tree = 1
+    for name in reversed(inner):
+        tree = {name: tree}
+    file.write_text(yaml.safe_dump({node: tree}) if where == "file" else "SEED: 1\n")
+    with pytest.raises(ConfigError, match=rf"recipe\.yml.*no key {node}.*did you mean {suggestion}") as error:
+        load_config(file, [] if where == "file" else [key, 1])
+    observe("config: unknown key", str(error.value).split("; ")[-1])
+
+
+@pytest.mark.fault
+def test_values_of_the_wrong_type_name_the_key(tmp_path, observe):
+    (tmp_path / "recipe.yml").write_text("SOLVER:\n  BASE_LR: fast\n")
+    with pytest.raises(ConfigError, match=r"recipe\.yml.*SOLVER\.BASE_LR") as error:
+        load_config(tmp_path / "recipe.yml")
+    observe("config: value of the wrong type", error.value)
 
 
 def test_all_problems_are_reported_at_once(tiny_config):

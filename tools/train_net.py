@@ -15,13 +15,17 @@ from mmt_plugin import host
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.data import synthetic
 from mmt_plugin.data.build import build_extraction_loader, training_items
+from mmt_plugin.data.unreadable import TooManyUnreadableError
 from mmt_plugin.engine import MMTTrainer, load_for_evaluation, run, write_results
-from mmt_plugin.engine.checkpoint import CheckpointError
+from mmt_plugin.engine.checkpoint import CheckpointError, refuse_overwriting
 from mmt_plugin.engine.features import reestimate_bn_statistics
 from mmt_plugin.engine.label_hook import DegenerateClusteringError
+from mmt_plugin.engine.run_folder import claimed
+from mmt_plugin.engine.stopping import Stopped
+from mmt_plugin.host.images import UnreadableImageError
 
 
-def setup(args) -> CfgNode:
+def load_checked_config(args) -> CfgNode:
     """The checked, frozen config of the command line."""
     cfg = load_config(args.config_file, args.opts)
     host.resolve_device(cfg)
@@ -29,7 +33,6 @@ def setup(args) -> CfgNode:
         check_config(cfg)
     synthetic.configure(cfg)
     cfg.freeze()
-    default_setup(cfg, args)
     return cfg
 
 
@@ -57,15 +60,30 @@ def evaluate(cfg: CfgNode) -> dict:
 
 
 def main(args) -> dict:
-    cfg = setup(args)
-    if args.eval_only:
-        return evaluate(cfg)
-    if is_mmt(cfg):
-        return run(cfg, args.config_file, args.resume)
-    trainer = DefaultTrainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+    cfg = load_checked_config(args)
+    with claimed(cfg.OUTPUT_DIR):
+        if is_mmt(cfg) and not (args.resume or args.eval_only):
+            refuse_overwriting(cfg.OUTPUT_DIR)  # before the setup writes its own config.yaml there
+        default_setup(cfg, args)
+        if args.eval_only:
+            return evaluate(cfg)
+        if is_mmt(cfg):
+            return run(cfg, args.config_file, args.resume)
+        trainer = DefaultTrainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        return trainer.train()
 
+
+# Mistakes of the user's and of the data's: one sentence says more than where in the code they were noticed.
+EXPLAINED = (
+    ConfigError,
+    CheckpointError,
+    DegenerateClusteringError,
+    FileNotFoundError,
+    FloatingPointError,
+    TooManyUnreadableError,
+    UnreadableImageError,
+)
 
 if __name__ == "__main__":
     arguments = default_argument_parser().parse_args()
@@ -79,5 +97,10 @@ if __name__ == "__main__":
             args=(arguments,),
             device=load_config(arguments.config_file, arguments.opts).MODEL.DEVICE,
         )
-    except (ConfigError, CheckpointError, DegenerateClusteringError, FileNotFoundError) as error:
+    except EXPLAINED as error:
         sys.exit(f"error: {error}")
+    except Stopped as stop:
+        print(f"{stop}; continue with --resume", file=sys.stderr)
+        sys.exit(stop.exit_status)
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

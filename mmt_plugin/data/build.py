@@ -1,6 +1,7 @@
 """Datasets by name, and loaders whose workers live as long as the run."""
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,9 +15,12 @@ from fastreid.utils import comm
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from mmt_plugin.host.prefetch import shut_down
+
 from .dataset import Item, TestImages, TrainImages
 from .samplers import IdentityBatchSampler, ShuffledBatchSampler
 from .transforms import build_train_transform
+from .unreadable import UnreadableImages, unreadable_rows
 
 
 def build_dataset(name: str, **options: object) -> ImageDataset:
@@ -69,15 +73,34 @@ def epoch_length(cfg: CfgNode, num_images: int) -> int:
 
 
 def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataLoader:
-    """A loader whose workers survive from one epoch to the next."""
+    """A loader whose workers survive from one epoch to the next.
+
+    It draws its workers' seeds from a generator of its own, so that dropout does not depend on their number.
+    """
     workers = cfg.DATALOADER.NUM_WORKERS
     return DataLoader(
         dataset,
         batch_sampler=batch_sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=leave_ctrl_c_to_the_main_process,
+        generator=torch.Generator().manual_seed(cfg.SEED),
         pin_memory=torch.device(cfg.MODEL.DEVICE).type == "cuda",
     )
+
+
+def leave_ctrl_c_to_the_main_process(_: int) -> None:
+    """Keep a loader worker working while the main process, which a terminal's Ctrl-C reaches as well,
+    finishes the iteration.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def end_workers(loader: DataLoader) -> None:
+    """End the worker processes of a loader; they start again when it is iterated again."""
+    if loader._iterator is not None:
+        shut_down(loader._iterator)
+        loader._iterator = None
 
 
 class LabelledLoader:
@@ -88,17 +111,28 @@ class LabelledLoader:
     """
 
     def __init__(
-        self, loader: DataLoader, sampler: IdentityBatchSampler, bn_loader: DataLoader | None = None
+        self,
+        loader: DataLoader,
+        sampler: IdentityBatchSampler,
+        unreadable: UnreadableImages,
+        bn_loader: DataLoader | None = None,
     ):
         """
         Args:
             loader: of TrainImages.
             sampler: the loader's batch sampler.
+            unreadable: counts the images that are skipped.
             bn_loader: of images of the unlabelled domain that only the BN layers see, one batch with every
                 training batch.
         """
         self.loader, self.sampler, self.bn_loader = loader, sampler, bn_loader
         self.labels: Tensor | None = None
+        self.unreadable = unreadable
+
+    @property
+    def skipped(self) -> list[UnreadableImages]:
+        """The unreadable images of this epoch."""
+        return [self.unreadable]
 
     @property
     def dataset(self) -> TrainImages:
@@ -109,22 +143,33 @@ class LabelledLoader:
         self.sampler.set_labels(labels)
         self.labels = torch.as_tensor(labels)
 
-    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        """The batches of one epoch."""
-        self.sampler.set_epoch(epoch)
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
+        """The batches of one epoch, all but the first `start`."""
+        self.sampler.set_epoch(epoch, start)
         if self.bn_loader is None:
             for batch in self.loader:
                 yield self._label(batch)
             return
-        self.bn_loader.batch_sampler.set_epoch(epoch)
+        self.bn_loader.batch_sampler.set_epoch(epoch, start)
         for batch, bn_batch in zip(self.loader, self.bn_loader, strict=True):
-            yield {**self._label(batch), "bn_images": bn_batch["images"][:, 0]}
+            bn_images = bn_batch["images"][:, 0]
+            yield {**self._label(batch), "bn_images": bn_images[~unreadable_rows(bn_images)]}
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return self.epoch(self.sampler.epoch)
 
     def _label(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"images": batch["images"], "targets": self.labels[batch["indices"]]}
+        return self.unreadable.replace({**batch, "targets": self.labels[batch["indices"]]})
+
+    def paths(self, batch: dict[str, Tensor]) -> list[str]:
+        """Files of a batch's images."""
+        return [self.dataset.items[i][0] for i in batch["indices"].tolist()]
+
+    def close(self) -> None:
+        """End the worker processes."""
+        for loader in (self.loader, self.bn_loader):
+            if loader is not None:
+                end_workers(loader)
 
 
 def build_train_loader(
@@ -146,19 +191,23 @@ def build_train_loader(
     sampler = IdentityBatchSampler(
         cameras, batch_size, cfg.DATALOADER.NUM_INSTANCE, iterations, cfg.SEED, **ranks
     )
-    loader = make_loader(TrainImages(items, build_train_transform(cfg, cfg.MMT.NUM_PAIRS)), sampler, cfg)
+    skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip"
+    dataset = TrainImages(items, build_train_transform(cfg, cfg.MMT.NUM_PAIRS), skip)
+    loader = make_loader(dataset, sampler, cfg)
+    unreadable = UnreadableImages.from_config(cfg, [item[0] for item in items])
     bn_loader = None
     if cfg.MMT.TARGET_BN:
         bn_items = training_items(cfg.DATASETS.TARGETS)
         bn_sampler = ShuffledBatchSampler(len(bn_items), batch_size, iterations, cfg.SEED, **ranks)
         bn_loader = make_loader(
-            TrainImages(bn_items, build_train_transform(cfg, num_views=1)), bn_sampler, cfg
+            TrainImages(bn_items, build_train_transform(cfg, num_views=1), skip), bn_sampler, cfg
         )
-    return LabelledLoader(loader, sampler, bn_loader)
+    return LabelledLoader(loader, sampler, unreadable, bn_loader)
 
 
 def build_extraction_loader(cfg: CfgNode, items: Sequence[Item]) -> DataLoader:
     """This rank's consecutive share of the images under the test transform, in order."""
     batch = max(1, cfg.TEST.IMS_PER_BATCH // comm.get_world_size())
-    dataset = TestImages(items, build_transforms(cfg, is_train=False))
+    skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip"
+    dataset = TestImages(items, build_transforms(cfg, is_train=False), skip)
     return make_loader(dataset, BatchSampler(InferenceSampler(len(dataset)), batch, drop_last=False), cfg)

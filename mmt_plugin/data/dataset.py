@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from fastreid.data.data_utils import read_image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from .transforms import MultiViewTransform, seeded
+from .unreadable import read_or_nan
 
 # (path, identity, camera), as fastreid's datasets list them.
 Item = tuple[str, int | str, int | str]
@@ -20,18 +20,19 @@ class TrainImages(Dataset):
     uninterrupted one would have seen.
     """
 
-    def __init__(self, items: Sequence[Item], transform: MultiViewTransform):
+    def __init__(self, items: Sequence[Item], transform: MultiViewTransform, skip_unreadable: bool = False):
         self.items = items
         self.transform = transform
+        self.skip_unreadable = skip_unreadable
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | int]:
         index, seed = key
-        image = read_image(self.items[index][0])
         with seeded(seed):
-            return {"images": self.transform(image), "indices": index}
+            images = read_or_nan(self.items[index][0], self.transform, self.skip_unreadable)
+        return {"images": images, "indices": index}
 
 
 class TestImages(Dataset):
@@ -39,12 +40,13 @@ class TestImages(Dataset):
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, items: Sequence[Item], transform: Callable):
+    def __init__(self, items: Sequence[Item], transform: Callable, skip_unreadable: bool = False):
         self.items = items
         self.transform = transform
+        self.skip_unreadable = skip_unreadable
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.transform(read_image(self.items[index][0]))
+        return read_or_nan(self.items[index][0], self.transform, self.skip_unreadable)

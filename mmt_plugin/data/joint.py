@@ -12,6 +12,7 @@ from mmt_plugin.modeling.layers import SOURCE, TARGET
 
 from .build import LabelledLoader, build_train_loader, dense_ids, epoch_length
 from .dataset import Item
+from .unreadable import UnreadableImages
 
 
 class JointLoader:
@@ -39,16 +40,34 @@ class JointLoader:
         """Use N target labels from 0, -1 for images left out, from the next epoch on."""
         self.target.set_labels(labels)
 
-    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        """The batches of one epoch, with the domain of each image."""
-        for source, target in zip(self.source.epoch(epoch), self.target.epoch(epoch), strict=True):
+    @property
+    def skipped(self) -> list[UnreadableImages]:
+        """The unreadable images of this epoch, the target's last."""
+        return [*self.source.skipped, *self.target.skipped]
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
+        """The batches of one epoch, all but the first `start`, with the domain of each image."""
+        epochs = (self.source.epoch(epoch, start), self.target.epoch(epoch, start))
+        for source, target in zip(*epochs, strict=True):
             yield {
                 "images": torch.cat([source["images"], target["images"]]),
                 "targets": torch.cat([source["targets"], target["targets"] + self.num_source_classes]),
+                "indices": torch.cat([source["indices"], target["indices"]]),
                 "domains": torch.tensor(
                     [SOURCE] * len(source["targets"]) + [TARGET] * len(target["targets"])
                 ),
             }
+
+    def paths(self, batch: dict[str, Tensor]) -> list[str]:
+        """Files of a batch's images."""
+        loaders = {SOURCE: self.source, TARGET: self.target}
+        indices, domains = batch["indices"].tolist(), batch["domains"].tolist()
+        return [loaders[domain].dataset.items[i][0] for i, domain in zip(indices, domains, strict=True)]
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self.source.close()
+        self.target.close()
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return self.epoch(self.sampler.epoch)

@@ -31,10 +31,11 @@ class EpochBatchSampler(Sampler):
             raise ValueError(f"a batch of {batch_size} images cannot be shared by {world_size} processes")
         self.batch_size, self.num_batches, self.seed = batch_size, num_batches, seed
         self.rank, self.world_size = rank, world_size
-        self.epoch = 0
+        self.epoch = self.start = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Draw the batches of an epoch, all but the first `start`, which have been trained on."""
+        self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
         return self.num_batches
@@ -43,11 +44,12 @@ class EpochBatchSampler(Sampler):
         rng = np.random.default_rng([self.seed, self.epoch])
         share = self.batch_size // self.world_size
         batches = self.index_batches(rng)
-        for _ in range(self.num_batches):
+        for i in range(self.num_batches):
             indices = next(batches)
             seeds = rng.integers(2**62, size=self.batch_size)
             mine = slice(self.rank * share, (self.rank + 1) * share)
-            yield list(zip(indices[mine].tolist(), seeds[mine].tolist(), strict=True))
+            if i >= self.start:
+                yield list(zip(indices[mine].tolist(), seeds[mine].tolist(), strict=True))
 
     def index_batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """Endless batches of image indices."""

@@ -2,19 +2,27 @@
 
 import logging
 import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from fastreid.utils.checkpoint import Checkpointer
 from torch import Tensor, nn
 
-from mmt_plugin.host.checkpoint import load_weights
+from mmt_plugin.host.checkpoint import import_safetensors, load_weights, replace_when_complete
 from mmt_plugin.modeling.layers import match_domains
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 
+# Checkpoints with names of their own: the best model, and a run that was asked to stop.
+BEST, STOPPED = "model_best", "model_stopped"
+PERIODIC = re.compile(r"model_\d{4,}\.pth")
+# The one parameter whose rows are meant to differ from file to file.
+CLASSIFIER = "heads.weight"
 # Where a network's weights may stand in a checkpoint: a mean teacher's or student's of our own runs, or a
 # fastreid Baseline.
 NETWORK_PREFIXES = ("teachers.0.", "students.0.", "")
-CLASSIFIER = "heads.weight"
 
 
 class CheckpointError(RuntimeError):
@@ -33,8 +41,7 @@ def load_file(path: str | os.PathLike) -> dict:
         checkpoint = load_weights(os.fspath(path))
     except Exception as error:
         raise CheckpointError(
-            f"checkpoint {os.fspath(path)!r} cannot be read as plain weights (truncated, foreign or holding "
-            f"objects): {error}"
+            f"checkpoint {os.fspath(path)!r} cannot be read as plain weights: {error}"
         ) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
@@ -43,51 +50,161 @@ def load_file(path: str | os.PathLike) -> dict:
     return checkpoint
 
 
+def save_safetensors(weights: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Write weights as a file of safetensors, a format that cannot hold code; whole or not at all.
+
+    Raises:
+        ImportError: the package safetensors is missing.
+        OSError: the file cannot be written.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    with replace_when_complete(os.fspath(path), "wb") as file:
+        file.write(import_safetensors().save(tensors))
+
+
 class MMTCheckpointer(Checkpointer):
     """fastreid's checkpointer (atomic by the host room) of a MutualMeanTeaching model, following its live
     classes as it loads.
     """
 
-    def _load_file(self, f: str) -> dict:
-        return load_file(f)
+    def __init__(self, model: nn.Module, save_dir: str = "", *, keep: int = 0, **kwargs: Any):
+        """
+        Args:
+            model: what is saved and loaded.
+            save_dir: where to.
+            keep: how many of the periodic checkpoints stay, the latest ones; 0: all.
+            kwargs: those of fastreid's Checkpointer.
+        """
+        super().__init__(model, save_dir, **kwargs)
+        self.keep = keep
 
-    def _load_model(self, checkpoint: dict):
-        if "model" not in checkpoint:
-            raise CheckpointError(f"the checkpoint holds no 'model', only {', '.join(map(str, checkpoint))}")
-        rows = checkpoint["model"].get("students.0.heads.weight")
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Name the checkpoint to resume from, and delete those that it makes superfluous."""
+        if last_filename_basename == f"{BEST}.pth":
+            return  # for inference only: the records of its epoch may not be complete yet
+        super().tag_last_checkpoint(last_filename_basename)
+        folder = Path(self.save_dir)
+        periodic = sorted(path for path in folder.glob("model_*.pth") if PERIODIC.match(path.name))
+        superfluous = [*(periodic[: -self.keep] if self.keep else []), folder / f"{STOPPED}.pth"]
+        for path in superfluous:
+            if path.name != last_filename_basename:
+                path.unlink(missing_ok=True)
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
+        """Load networks and, unless `checkpointables` says otherwise, all that a run is.
+
+        Returns:
+            What else the file holds, such as the epoch.
+
+        Raises:
+            CheckpointError: the file cannot be read, does not fit the model, or is not all of a run.
+        """
+        if not path:
+            return super().load(path)
+        checkpoint = load_file(path)
+        wanted = list(self.checkpointables) if checkpointables is None else checkpointables
+        absent = [key for key in wanted if key not in checkpoint and key != "grad_scaler"]
+        if "model" not in checkpoint or absent:
+            raise CheckpointError(
+                f"checkpoint {path!r} is not all of a run: it holds no {', '.join(absent) or 'model'}, only "
+                f"{', '.join(map(str, checkpoint))}"
+            )
+        # The run's configuration first: what differs there explains whatever else does not fit.
+        for key in sorted(wanted, key=lambda key: key != "RunState"):
+            if key in checkpoint:
+                self.checkpointables[key].load_state_dict(checkpoint.pop(key))
+        self._load_networks(checkpoint.pop("model"), path)
+        return checkpoint
+
+    def _load_networks(self, weights: dict[str, Tensor], path: str) -> None:
+        rows = weights.get("students.0.heads.weight")
         if rows is None:
             raise CheckpointError(
-                "the checkpoint is not of a MutualMeanTeaching model (no 'students.0.heads.weight'); "
+                f"checkpoint {path!r} is not of a MutualMeanTeaching model (no 'students.0.heads.weight'); "
                 "a source model is named in MMT.WEIGHTS, not in MODEL.WEIGHTS"
             )
         self.model.set_classifiers(rows, len(rows))
-        incompatible = super()._load_model(checkpoint)
-        if incompatible.missing_keys or incompatible.incorrect_shapes:
-            raise CheckpointError(
-                f"the checkpoint does not fit the model: missing {incompatible.missing_keys[:3]}, other "
-                "shapes "
-                f"{incompatible.incorrect_shapes[:3]}; check MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS and "
-                "MMT.EMA.ENABLED"
-            )
-        return incompatible
+        match_keys(
+            path,
+            self.model.state_dict(),
+            weights,
+            "MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS, MMT.EMA.ENABLED",
+        )
+        self.model.load_state_dict(weights)
 
 
-def network_weights(path: str) -> dict[str, Tensor]:
+def match_keys(
+    path: str,
+    own: Mapping[str, Tensor],
+    given: Mapping[str, Tensor],
+    keys: str,
+    surplus_is_error: bool = True,
+) -> None:
+    """Report which of a file's tensors a model takes, and refuse a file that leaves some of the model as it
+    was.
+
+    Args:
+        path: of the file.
+        own: what the model needs, by name.
+        given: what the file holds, by name.
+        keys: configuration keys to check where they differ.
+        surplus_is_error: whether to refuse tensors that the model has no place for, too.
+
+    Raises:
+        CheckpointError: tensors are missing, or have other shapes.
+    """
+    missing = [key for key in own if key not in given]
+    surplus = [key for key in given if key not in own]
+    reshaped = [
+        f"{key} {tuple(given[key].shape)} for {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in given and given[key].shape != value.shape
+    ]
+    counts = {"missing": missing, "of another shape": reshaped, "not used": surplus}
+    report = ", ".join(f"{len(names)} {what} {names[:3]}" for what, names in counts.items() if names)
+    fitting = len(own) - len(missing) - len(reshaped)
+    logger.info(f"{path}: {fitting} of the {len(own)} weights asked for{f'; {report}' if report else ''}")
+    if missing or reshaped or (surplus and surplus_is_error):
+        raise CheckpointError(f"checkpoint {path!r} does not fit the model: {report}; check {keys}")
+
+
+def refuse_overwriting(folder: str) -> None:
+    """Refuse to start a run where there is one.
+
+    Raises:
+        CheckpointError: the folder holds a run, or the best model of one.
+    """
+    if any(Path(folder, name).exists() for name in ("last_checkpoint", f"{BEST}.pth")):
+        raise CheckpointError(
+            f"{folder!r} already holds a run: add --resume to continue it, or choose another OUTPUT_DIR"
+        )
+
+
+def network_weights(path: str, prefixes: Sequence[str] = NETWORK_PREFIXES) -> dict[str, Tensor]:
     """The weights of a checkpoint's network, by their names in a fastreid Baseline.
+
+    Args:
+        path: of the file.
+        prefixes: where the network may stand in it; the first that does.
 
     Raises:
         CheckpointError: if the checkpoint holds none.
     """
     weights = load_file(path)
     weights = weights.get("model", weights)
-    prefix = next(
-        (p for p in NETWORK_PREFIXES if any(key.startswith(f"{p}backbone.") for key in weights)), None
-    )
+    prefix = next((p for p in prefixes if any(str(key).startswith(f"{p}backbone.") for key in weights)), None)
     if prefix is None:
         raise CheckpointError(
             f"checkpoint {path!r} holds no network: no key starts with 'backbone.' or 'students.0.backbone.'"
         )
     return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
+
+def inference_weights(path: str) -> dict[str, Tensor]:
+    """Weights of the network that a checkpoint's run uses for inference; see `network_weights`."""
+    weights = load_file(path)
+    chosen = int(weights.get("model", weights).get("inference_index", 0))
+    return network_weights(path, (f"teachers.{chosen}.", f"students.{chosen}.", ""))
 
 
 def load_source_weights(network: nn.Module, path: str) -> None:
@@ -102,17 +219,8 @@ def load_source_weights(network: nn.Module, path: str) -> None:
         CheckpointError: if any weight other than the classifier's is missing or has another shape.
     """
     given = match_domains(network_weights(path), network)
+    given.pop(CLASSIFIER, None)
     own = {key: value for key, value in network.state_dict().items() if key != CLASSIFIER}
-    missing = [key for key in own if key not in given]
-    reshaped = [
-        f"{key} {tuple(given[key].shape)} for {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in given and given[key].shape != value.shape
-    ]
-    if missing or reshaped:
-        raise CheckpointError(
-            f"checkpoint {path!r} does not fit the network: {len(missing)} weights missing {missing[:3]}, "
-            f"{len(reshaped)} of another shape {reshaped[:3]}; check MODEL.BACKBONE and MODEL.HEADS"
-        )
+    match_keys(path, own, given, "MODEL.BACKBONE and MODEL.HEADS", surplus_is_error=False)
     network.load_state_dict({key: given[key] for key in own}, strict=False)
-    logger.info(f"Loaded {len(own)} weights from {path} (all but the classifier)")
+    logger.info(f"Started from {path}: all but the classifier, whose rows follow the clusters")

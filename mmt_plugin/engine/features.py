@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mmt_plugin.data.unreadable import unreadable_rows
 from mmt_plugin.host.distributed import broadcast_buffers
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.layers import TARGET, batch_norms, route, whole_batches
@@ -23,15 +24,31 @@ def extract_features(model: MutualMeanTeaching, loader: DataLoader, domain: int 
         domain: of the images, for domain-specific BN.
 
     Returns:
-        V x N x D on the CPU, complete and in order on every rank.
+        V x N x D on the CPU, complete and in order on every rank; NaN where the loader skipped an unreadable
+        image.
+
+    Raises:
+        FloatingPointError: the networks give NaN or infinite features of readable images.
     """
     broadcast_buffers(model)
     with inference_context(model), route(domain):
         bar = tqdm(loader, desc="features", leave=False, disable=None)
-        parts = [F.normalize(model.extract(images), dim=2).cpu() for images in bar]
+        parts = [_finite_features(model, images) for images in bar]
     mine = torch.cat(parts, dim=1) if parts else torch.empty(len(model.inference_networks), 0, 0)
     shares = [share for share in comm.all_gather(mine) if share.numel()]
     return torch.cat(shares, dim=1)
+
+
+def _finite_features(model: MutualMeanTeaching, images: Tensor) -> Tensor:
+    features = F.normalize(model.extract(images), dim=2).cpu()
+    bad = unreadable_rows(images)
+    if not torch.isfinite(features[:, ~bad]).all():
+        raise FloatingPointError(
+            "the networks give features that are NaN or infinite: their weights or batch-norm statistics are "
+            "broken; go back to an earlier checkpoint, and lower SOLVER.BASE_LR"
+        )
+    features[:, bad] = torch.nan
+    return features
 
 
 @torch.no_grad()
@@ -53,8 +70,9 @@ def reestimate_bn_statistics(model: MutualMeanTeaching, loader: DataLoader) -> N
         layer.train()
     with whole_batches(layers):
         for images in tqdm(loader, desc="BN statistics", leave=False, disable=None):
-            if len(images) > 1:
-                model.extract(images)
+            readable = images[~unreadable_rows(images)]
+            if len(readable) > 1:
+                model.extract(readable)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     model.train(was_training)

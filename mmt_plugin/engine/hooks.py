@@ -6,6 +6,7 @@ import datetime
 import logging
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastreid.config import CfgNode
 from fastreid.engine.train_loop import HookBase
@@ -15,10 +16,15 @@ from tqdm import tqdm
 
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.evaluation.networks import network_names
+from mmt_plugin.host.checkpoint import load_weights
 from mmt_plugin.modeling.collectives import average_over_processes
 from mmt_plugin.reporting import draw_rank_list
 
 from .banner import images_per_bn
+from .checkpoint import BEST
+
+if TYPE_CHECKING:
+    from .trainer import MMTTrainer
 
 logger = logging.getLogger("fastreid.mmt")
 
@@ -38,6 +44,8 @@ class EMAHook(HookBase):
 
     def after_step(self) -> None:
         step = self.trainer.iter
+        if self.trainer.step_was_skipped:
+            return
         self.trainer.raw_model.update_teachers(
             min(1 - 1 / (step + 1), self.alpha) if self.warmup else self.alpha
         )
@@ -71,7 +79,14 @@ class SelectionHook(HookBase):
             prefix: what its metrics are called by, "" or "<dataset>/".
         """
         self.dataset, self.prefix = dataset, prefix
-        self.best = -1.0
+        self.best = self.best_on_disk = -1.0
+
+    def before_train(self) -> None:
+        """Never replace the model of an earlier, interrupted part of the run by a worse one."""
+        path = Path(self.trainer.checkpointer.save_dir, f"{BEST}.pth")
+        if path.exists():
+            # Mapped into memory: only the number is read, not the weights.
+            self.best_on_disk = load_weights(str(path), mmap=True)["SelectionHook"]["best"]
 
     def after_epoch(self) -> None:
         model, latest = self.trainer.raw_model, self.trainer.storage.latest()
@@ -80,14 +95,16 @@ class SelectionHook(HookBase):
             return  # not evaluated in this epoch
         values = [value for value, _ in scores]
         model.inference_index.fill_(max(range(len(values)), key=values.__getitem__))
-        if max(values) > self.best:
-            self.best = max(values)
+        if max(values) <= self.best:
+            return
+        self.best = max(values)
+        if self.best > self.best_on_disk:
             name = network_names(model)[int(model.inference_index)]
             logger.info(
                 f"Best mAP so far on {self.dataset}: {self.best:.2f} ({name}), selected with that set's "
                 "labels"
             )
-            self.trainer.checkpointer.save("model_best", epoch=self.trainer.epoch)
+            self.trainer.checkpointer.save(BEST, epoch=self.trainer.epoch)
 
     def state_dict(self) -> dict:
         return {"best": self.best}
@@ -96,8 +113,25 @@ class SelectionHook(HookBase):
         self.best = state["best"]
 
 
+class UnreadableHook(HookBase):
+    """Say at the end of an epoch how many training images were skipped, and which."""
+
+    def after_epoch(self) -> None:
+        count = 0
+        for skipped in self.trainer.data_loader.skipped:
+            for indices in comm.all_gather(skipped.indices):
+                skipped.add(indices)
+            if skipped.indices:
+                logger.warning(f"Epoch {self.trainer.epoch + 1}: {skipped.describe()}")
+            count += len(skipped.indices)
+            skipped.indices.clear()
+        self.trainer.storage.put_scalar("unreadable", count, smoothing_hint=False)
+
+
 class CheckpointHook(HookBase):
-    """Save every ``period`` epochs, and ``model_final`` after the last."""
+    """Save every ``period`` epochs, and ``model_final`` after the last; see MMTCheckpointer for which of them
+    are kept.
+    """
 
     def __init__(self, period: int):
         self.period = period
@@ -143,6 +177,8 @@ class EpochReport(HookBase):
         ("largest_cluster", "largest {:.0f}"),
         ("ARI", "ARI {:.3f}"),
         ("NMI", "NMI {:.3f}"),
+        ("unreadable", "unreadable {:.0f}"),
+        ("skipped_steps", "skipped steps {:.0f}"),
     )
 
     def __init__(self, cfg: CfgNode):
@@ -165,19 +201,13 @@ class EpochReport(HookBase):
         logger.info(f"epoch {trainer.epoch + 1}/{trainer.max_epoch} | " + " | ".join(parts))
 
 
-class RankListHook(HookBase):
-    """Draw the first test set's ranked results after training, as ``rank_list.jpg``."""
-
-    def __init__(self, cfg: CfgNode):
-        self.cfg = cfg
-
-    def after_train(self) -> None:
-        trainer = self.trainer
-        if trainer.epoch + 1 < trainer.max_epoch or not trainer.evaluators or comm.get_world_size() > 1:
-            return
-        name, evaluator = next(iter(trainer.evaluators.items()))
-        dataset = build_dataset(name)
-        query, gallery = evaluator.features(int(trainer.raw_model.inference_index))
-        path = Path(self.cfg.OUTPUT_DIR, "rank_list.jpg")
-        draw_rank_list(dataset.query, dataset.gallery, query, gallery, path)
-        logger.info(f"Ranked results of {name}: {path}")
+def draw_results(trainer: "MMTTrainer") -> None:
+    """Draw the first test set's ranked results, as the last evaluation found them, as ``rank_list.jpg``."""
+    if not trainer.evaluators or comm.get_world_size() > 1:
+        return
+    name, evaluator = next(iter(trainer.evaluators.items()))
+    dataset = build_dataset(name)
+    query, gallery = evaluator.features(int(trainer.raw_model.inference_index))
+    path = Path(trainer.cfg.OUTPUT_DIR, "rank_list.jpg")
+    draw_rank_list(dataset.query, dataset.gallery, query, gallery, path)
+    logger.info(f"Ranked results of {name}: {path}")

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ class GroundTruthHook(HookBase):
 
     def before_train(self) -> None:
         self.trainer.set_labels(self.labels)
-        if self.trainer.start_epoch == 0:
+        if self.trainer.start_iter == 0:
             self.trainer.restart_classifiers(None, int(self.labels.max()) + 1)
 
 
@@ -51,12 +52,16 @@ class PseudoLabelHook(HookBase):
         self.labels: PseudoLabels | None = None
 
     def before_epoch(self) -> None:
+        if self.trainer.steps_done:  # resumed within the epoch: its labels and classifiers are there
+            self.trainer.set_labels(self.labels.labels)
+            return
         start = time.perf_counter()
-        features = extract_features(self.trainer.raw_model, self.loader).mean(dim=0)
-        if self.cfg.PSEUDO_LABELS.NORMALIZE:
-            features = F.normalize(features, dim=1)
-        extracted = time.perf_counter()
-        found = self._cluster_once(features)
+        with self.trainer.stop.phase(steps=0):
+            features = extract_features(self.trainer.raw_model, self.loader).mean(dim=0)
+            if self.cfg.PSEUDO_LABELS.NORMALIZE:
+                features = F.normalize(features, dim=1)
+            extracted = time.perf_counter()
+            found = self._cluster_once(features)
         self._record(found, extracted - start, time.perf_counter() - extracted)
         if found.num_clusters < 2:
             self._keep_previous(found)
@@ -72,11 +77,18 @@ class PseudoLabelHook(HookBase):
         self.labels = None if state["labels"] is None else PseudoLabels.from_state_dict(state["labels"])
 
     def _cluster_once(self, features) -> PseudoLabels:
-        """Cluster on the main process, for all processes."""
+        """Cluster on the main process, for all processes; images that cannot be read belong to no cluster."""
+        unreadable = features.isnan().any(dim=1).numpy()
+        self.trainer.data_loader.skipped[-1].add(np.flatnonzero(unreadable).tolist())
         found = None
         if comm.is_main_process():
-            device = self.trainer.raw_model.device
-            found = cluster(features, self.cfg, cameras=self.cameras, previous=self.labels, device=device)
+            device, cameras = self.trainer.raw_model.device, self.cameras[~unreadable]
+            found = cluster(
+                features[~unreadable], self.cfg, cameras=cameras, previous=self.labels, device=device
+            )
+            labels = np.full(len(unreadable), -1)
+            labels[~unreadable] = found.labels
+            found = replace(found, labels=labels)
         return comm.all_gather(found)[0]
 
     def _keep_previous(self, found: PseudoLabels) -> None:

@@ -6,9 +6,9 @@ import json
 import logging
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 
-import yaml
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
@@ -16,6 +16,9 @@ from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.host.checkpoint import replace_when_complete
 
 from .checkpoint import CheckpointError
+from .hooks import draw_results
+from .recipe import recipe_changes
+from .run_folder import claimed
 from .trainer import MMTTrainer
 
 logger = logging.getLogger("fastreid.mmt")
@@ -32,14 +35,6 @@ SHARED_NODES = (
     "SYNTHETIC",
 )
 SHARED_KEYS = ("MODEL.DEVICE", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
-# What may change between two calls without making another model.
-FREE_KEYS = (
-    "MODEL.DEVICE",
-    "DATALOADER.NUM_WORKERS",
-    "OUTPUT_DIR",
-    "SOLVER.CHECKPOINT_PERIOD",
-    "TEST.EVAL_PERIOD",
-)
 SHARED_HEAD_KEYS = ("NAME", "NORM", "EMBEDDING_DIM", "WITH_BNNECK", "NECK_FEAT", "POOL_LAYER")
 
 
@@ -72,7 +67,8 @@ def pretrain(cfg: CfgNode, resume: bool) -> str:
         logger.info(f"Source model of seed {cfg.SEED} is there already: {final}")
     else:
         logger.info(f"Pre-training the source model of seed {cfg.SEED} into {cfg.OUTPUT_DIR}")
-        train(cfg, resume)
+        with claimed(cfg.OUTPUT_DIR):
+            train(cfg, resume)
     return str(final)
 
 
@@ -84,15 +80,17 @@ def train(cfg: CfgNode, resume: bool) -> dict:
         return json.loads(results_file.read_text())["metrics"]
     if comm.is_main_process():
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        Path(cfg.OUTPUT_DIR, "config.yaml").write_text(cfg.dump())
+        with replace_when_complete(str(Path(cfg.OUTPUT_DIR, "config.yaml")), "w") as file:
+            file.write(cfg.dump())
     comm.synchronize()
     start = time.perf_counter()
-    trainer = MMTTrainer(cfg)
-    trainer.resume_or_load(resume)
-    if trainer.start_epoch < trainer.max_epoch:
-        results = dict(trainer.train() or {})
-    else:  # stopped after its last epoch, before its results were recorded
-        results = dict(trainer.test(cfg, trainer.raw_model))
+    with closing(MMTTrainer(cfg)) as trainer:
+        trainer.resume_or_load(resume)
+        if trainer.start_epoch < trainer.max_epoch:
+            results = dict(trainer.train() or {})
+        else:  # stopped after its last epoch, before its results were recorded
+            results = dict(trainer.evaluate())
+        draw_results(trainer)
     write_results(cfg, RESULTS, results, time.perf_counter() - start, trainer.num_clusters)
     logger.info(f"Model: {Path(cfg.OUTPUT_DIR, FINAL_MODEL)}; {selection_rule(cfg)}")
     return results
@@ -152,22 +150,9 @@ def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:
 
 def _check_same_recipe(cfg: CfgNode) -> None:
     """Refuse a finished source model that another recipe made."""
-    file = Path(cfg.OUTPUT_DIR, "config.yaml")
-    old, new = flatten(yaml.safe_load(file.read_text())), flatten(yaml.safe_load(cfg.dump()))
-    different = [key for key in sorted(old | new) if key not in FREE_KEYS and old.get(key) != new.get(key)]
-    if different:
-        changes = ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in different[:5])
+    changes = recipe_changes(Path(cfg.OUTPUT_DIR, "config.yaml").read_text(), cfg.dump())
+    if changes:
         raise CheckpointError(
-            f"{cfg.OUTPUT_DIR!r} holds a source model of another recipe ({changes}). "
+            f"{cfg.OUTPUT_DIR!r} holds a source model of another recipe ({', '.join(changes[:5])}). "
             "Choose another OUTPUT_DIR, or delete that folder to pre-train again"
         )
-
-
-def flatten(tree: dict, prefix: str = "") -> dict:
-    """Nested config values by dotted key."""
-    flat = {}
-    for key, value in tree.items():
-        flat.update(
-            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        )
-    return flat

@@ -7,14 +7,15 @@ import numpy as np
 import torch
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, defaults, hooks
-from fastreid.engine.train_loop import SimpleTrainer, TrainerBase
+from fastreid.engine.train_loop import TrainerBase
 from fastreid.evaluation import inference_on_dataset, print_csv_format
 from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from fastreid.utils.env import seed_all_rng
+from fastreid.utils.events import EventWriter
 from torch import nn
 
-from mmt_plugin.data.build import build_dataset, build_train_loader, training_items
+from mmt_plugin.data.build import build_dataset, build_train_loader, end_workers, training_items
 from mmt_plugin.data.joint import build_joint_loader
 from mmt_plugin.evaluation.networks import EachNetwork, EachNetworkEvaluator, network_names
 from mmt_plugin.modeling import MutualMeanTeaching
@@ -22,19 +23,22 @@ from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.pseudo_labels import PseudoLabels
 
 from .banner import log_banner
-from .checkpoint import CheckpointError, MMTCheckpointer, load_source_weights
+from .checkpoint import MMTCheckpointer, load_source_weights, refuse_overwriting
 from .hooks import (
     BatchNormHook,
     CheckpointHook,
     EMAHook,
     EpochReport,
     ProgressBar,
-    RankListHook,
     SelectionHook,
+    UnreadableHook,
 )
 from .label_hook import GroundTruthHook, PseudoLabelHook
 from .optimizer import build_optimizer, forget_moments
+from .run_state import RunState
 from .source_classes import SourceClassesHook
+from .step import TrainingStep
+from .stopping import StopHook
 
 logger = logging.getLogger("fastreid.mmt")
 
@@ -42,8 +46,8 @@ logger = logging.getLogger("fastreid.mmt")
 class MMTTrainer(DefaultTrainer):
     """fastreid's trainer for models whose labels and classifier rows are renewed while it runs.
 
-    All randomness is derived from SEED and the epoch, so a run resumed after any epoch goes on as if it had
-    not stopped.
+    All randomness is derived from SEED and the epoch, and its state within an epoch is part of the
+    checkpoint, so a resumed run goes on as if it had not stopped.
     """
 
     def __init__(self, cfg: CfgNode):
@@ -70,19 +74,26 @@ class MMTTrainer(DefaultTrainer):
         seed_all_rng(cfg.SEED)
         model = self.build_model(_without_pretraining(cfg) if cfg.MMT.WEIGHTS else cfg)
         optimizer = build_optimizer(cfg, model.students)
-        inner = defaults.AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = inner(model, loader, optimizer, None)
+        self._trainer = TrainingStep(cfg, model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer, self.iters_per_epoch)
 
         self.label_hook = PseudoLabelHook(cfg, items) if clustered else GroundTruthHook(items)
         self.checkpointer = MMTCheckpointer(
-            model, cfg.OUTPUT_DIR, save_to_disk=comm.is_main_process(), optimizer=optimizer, **self.scheduler
+            model,
+            cfg.OUTPUT_DIR,
+            keep=cfg.SOLVER.CHECKPOINT_KEEP,
+            save_to_disk=comm.is_main_process(),
+            optimizer=optimizer,
+            **self.scheduler,
         )
         self.evaluators: dict[str, EachNetworkEvaluator] = {}
-        self.start_epoch, self.max_epoch = 0, cfg.SOLVER.MAX_EPOCH
+        self.start_epoch, self.start_step, self.max_epoch = 0, 0, cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.warmup_iters, self.delay_epochs = cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.DELAY_EPOCHS
-        self.register_hooks(self.build_hooks())
+        self.stop = StopHook()
+        writers = self.build_writers() if comm.is_main_process() else []
+        self.run_state = RunState(cfg, items, writers)
+        self.register_hooks(self.build_hooks(writers))
         stateful = {type(hook).__name__: hook for hook in self._hooks if hasattr(hook, "state_dict")}
         if self.grad_scaler is not None:
             stateful["grad_scaler"] = self.grad_scaler
@@ -99,9 +110,21 @@ class MMTTrainer(DefaultTrainer):
         labels = self.label_hook.labels
         return labels.num_clusters if isinstance(labels, PseudoLabels) else None
 
-    def build_hooks(self) -> list[hooks.HookBase]:
-        """fastreid's hooks in fastreid's order, with labels before each epoch and the EMA update after each
-        step.
+    @property
+    def step_was_skipped(self) -> bool:
+        """Whether the last iteration changed nothing, because its numbers were not finite."""
+        return self._trainer.last_was_skipped
+
+    @property
+    def steps_done(self) -> int:
+        """Iterations of the current epoch that are done."""
+        return self.iter - self.epoch * self.iters_per_epoch
+
+    def build_hooks(self, writers: list[EventWriter]) -> list[hooks.HookBase]:
+        """fastreid's hooks, with labels before each epoch and the EMA update after each step.
+
+        The schedule moves on, and checkpoints are written, when evaluation and records are complete: what a
+        checkpoint follows is on disk, and what comes after it can be done again.
         """
         cfg = self.cfg
         selection = None
@@ -110,21 +133,31 @@ class MMTTrainer(DefaultTrainer):
             selection = SelectionHook(name, "" if len(cfg.DATASETS.TESTS) == 1 else f"{name}/")
         ret = [
             hooks.IterationTimer(),
-            hooks.LRScheduler(self.optimizer, self.scheduler),
+            self.run_state,
             SourceClassesHook(cfg, self.source_items) if self.source_items else None,
             self.label_hook,
             EMAHook(cfg.MMT.EMA.ALPHA, cfg.MMT.EMA.WARMUP) if cfg.MMT.EMA.ENABLED else None,
             ProgressBar(),
+            UnreadableHook() if cfg.DATALOADER.ON_BAD_IMAGE == "skip" else None,
             BatchNormHook(),
-            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate),
+            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.evaluate),
             selection,
             EpochReport(cfg),
+            hooks.PeriodicWriter(writers, 200),
+            hooks.LRScheduler(self.optimizer, self.scheduler),
             CheckpointHook(cfg.SOLVER.CHECKPOINT_PERIOD),
-            RankListHook(cfg),
+            self.stop,
         ]
-        if comm.is_main_process():
-            ret.append(hooks.PeriodicWriter(self.build_writers(), 200))
         return [hook for hook in ret if hook is not None]
+
+    def train(self) -> dict | None:
+        """Train; a run that is asked to stop (Ctrl-C, SIGTERM) writes a checkpoint first.
+
+        Raises:
+            Stopped: it was asked to.
+        """
+        with self.stop.listening():
+            return super().train()
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from OUTPUT_DIR's last checkpoint, or start from MMT.WEIGHTS or MODEL.WEIGHTS.
@@ -132,14 +165,11 @@ class MMTTrainer(DefaultTrainer):
         Raises:
             CheckpointError: if the folder holds a run and ``resume`` is False, or if weights do not fit.
         """
+        if not resume:
+            refuse_overwriting(self.cfg.OUTPUT_DIR)
         if self.checkpointer.has_checkpoint():
-            if not resume:
-                raise CheckpointError(
-                    f"{self.cfg.OUTPUT_DIR!r} already holds a run: add --resume to continue it, or choose "
-                    "another OUTPUT_DIR"
-                )
             checkpoint = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
-            self.start_epoch = checkpoint["epoch"] + 1
+            self.start_epoch, self.start_step = checkpoint["epoch"] + 1, checkpoint.get("step", 0)
             return
         if self.cfg.MMT.WEIGHTS:
             for student, path in zip(self.raw_model.students, self.cfg.MMT.WEIGHTS, strict=True):
@@ -152,7 +182,11 @@ class MMTTrainer(DefaultTrainer):
         seed_all_rng(int(np.random.SeedSequence([self.cfg.SEED, self.epoch]).generate_state(1)[0]))
         super().before_epoch()
         self._trainer.model = self._distribute(self.raw_model)
-        self._trainer._data_loader_iter = self.data_loader.epoch(self.epoch)
+        self._trainer.begin_epoch(self.epoch)
+        batches = self.data_loader.epoch(self.epoch, self.steps_done)
+        self._trainer._data_loader_iter = self.stop.until_stopped(batches)
+        if self.steps_done:
+            self.run_state.restore_generators()
 
     def set_labels(self, labels: np.ndarray) -> None:
         """Train on these N labels from the next epoch on; -1 leaves an image out. In a joint label space they
@@ -168,6 +202,12 @@ class MMTTrainer(DefaultTrainer):
         changed = self.raw_model.set_classifiers(rows, num_classes, keep=self.num_source_classes)
         forget_moments(self.optimizer, None if self.cfg.MMT.RESET_OPTIMIZER else changed)
 
+    def close(self) -> None:
+        """End the loaders' worker processes."""
+        self.data_loader.close()
+        if isinstance(self.label_hook, PseudoLabelHook):
+            end_workers(self.label_hook.loader)
+
     def _distribute(self, model: MutualMeanTeaching) -> nn.Module:
         """Wrap for several processes; anew in every epoch, because classifiers change their shape."""
         if comm.get_world_size() == 1:
@@ -176,8 +216,10 @@ class MMTTrainer(DefaultTrainer):
             model, device_ids=[comm.get_local_rank()], broadcast_buffers=False
         )
 
-    def _evaluate(self) -> dict:
-        self._last_eval_results, self.evaluators = self.evaluate_networks(self.cfg, self.raw_model)
+    def evaluate(self) -> dict:
+        """Metrics of the model as it is; see :meth:`test`. The features are kept in ``evaluators``."""
+        with self.stop.phase(self.iters_per_epoch):
+            self._last_eval_results, self.evaluators = self.evaluate_networks(self.cfg, self.raw_model)
         return self._last_eval_results
 
     @classmethod

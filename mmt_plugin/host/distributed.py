@@ -2,9 +2,12 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 import torch
@@ -17,6 +20,8 @@ from .devices import batch_device
 from .patching import replace
 
 logger = logging.getLogger("fastreid.mmt.host")
+
+GRACE_SECONDS = 15
 
 
 def launch_on_any_device() -> None:
@@ -66,11 +71,42 @@ def launch(
         if num_machines > 1:
             raise ValueError("several machines need a common address (--dist-url tcp://host:port)")
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
-    mp.spawn(
+    context = mp.spawn(
         _run_rank,
         nprocs=num_gpus_per_machine,
         args=(main_func, world_size, num_gpus_per_machine, machine_rank, dist_url, device_type, args),
+        join=False,
     )
+    with _passing_on_signals(context.pids()) as received:
+        # When a process fails or dies, the others get this long to end by themselves, and again to be ended.
+        while not context.join(grace_period=GRACE_SECONDS):
+            pass
+    if received:
+        sys.exit(128 + received[0])
+
+
+@contextmanager
+def _passing_on_signals(pids: list[int]) -> Iterator[list[int]]:
+    """Let the processes of a run, not the one that waits for them, react to Ctrl-C and SIGTERM.
+
+    Yields:
+        The signals received so far.
+    """
+    received: list[int] = []
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                # A terminal's Ctrl-C reaches the processes directly; a second one would end them at once.
+                os.kill(pid, signal.SIGTERM)
+
+    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _run_rank_of_torchrun(main_func: Callable, device_type: str, args: tuple) -> None:

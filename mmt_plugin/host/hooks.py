@@ -9,8 +9,15 @@ from functools import wraps
 import torch
 from fastreid.engine import hooks
 from fastreid.utils.checkpoint import PeriodicCheckpointer
-from fastreid.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter, get_event_storage
+from fastreid.utils.events import (
+    CommonMetricPrinter,
+    EventWriter,
+    JSONWriter,
+    TensorboardXWriter,
+    get_event_storage,
+)
 
+from .checkpoint import load_weights
 from .patching import replace
 
 
@@ -63,7 +70,7 @@ def _prepare_checkpointing(self) -> None:
     best = os.path.join(self.checkpointer.save_dir, "model_best.pth")
     if self.trainer.start_epoch > 0 and os.path.isfile(best):
         # Mapped into memory: only the number is read, not the weights.
-        self.best_metric = torch.load(best, map_location="cpu", mmap=True, weights_only=True)["metric"]
+        self.best_metric = load_weights(best, mmap=True)["metric"]
 
 
 def write_every_scalar() -> None:
@@ -74,9 +81,14 @@ def write_every_scalar() -> None:
     replace(TensorboardXWriter, "write", _write_tensorboard)
 
 
+def written_until(writer: EventWriter) -> dict[str, int]:
+    """The last iteration of each scalar that a writer has written; to be updated where a run is resumed."""
+    return vars(writer).setdefault("_written", {})
+
+
 def _unwritten_scalars(writer: JSONWriter | TensorboardXWriter) -> list[tuple[str, float, int]]:
     """(name, value, iteration) of the scalars that have changed since this writer's last call."""
-    written = vars(writer).setdefault("_written", {})
+    written = written_until(writer)
     latest = get_event_storage().latest_with_smoothing_hint(writer._window_size)
     fresh = [(name, value, i) for name, (value, i) in latest.items() if i > written.get(name, -1)]
     written.update({name: i for name, _, i in fresh})

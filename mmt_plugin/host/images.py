@@ -1,5 +1,7 @@
 """Images: reading, conversion to tensors, affine augmentation."""
 
+import struct
+
 import numpy as np
 import torch
 from fastreid.data import data_utils
@@ -11,6 +13,8 @@ from .patching import Overlay, replace
 
 # Pixel modes with more than 8 bits: a conversion by Pillow would clip them to white.
 _DEEP_MODES = ("I", "F")
+# A crop of a person or a vehicle has a few hundred thousand; more is a mistake, or meant to exhaust memory.
+MAX_PIXELS = 50_000_000
 
 
 def read_every_image_as_rgb() -> None:
@@ -20,30 +24,52 @@ def read_every_image_as_rgb() -> None:
     replace(data_utils, "read_image", _read_image)
 
 
+class UnreadableImageError(ValueError):
+    """A file that is no image, or not one that can be trained on; the message names it and says why."""
+
+
 def _read_image(host_read_image):
     def read_image(file_name: str, format: str | None = None) -> Image.Image:
-        """Read an image, turned as its EXIF data say.
+        """Read an image, turned as its EXIF data say; of an animation, the first frame.
 
         Args:
             file_name: path of the image.
             format: a Pillow mode or "BGR"; None means RGB.
 
         Raises:
-            ValueError: the file has more than 8 bits a channel.
+            UnreadableImageError: the file is missing, truncated, no image, absurdly large, or has more than 8
+                bits a channel.
         """
-        if format is not None:
-            return host_read_image(file_name, format)
-        with PathManager.open(file_name, "rb") as file:
-            image = ImageOps.exif_transpose(Image.open(file))
-            if image.mode.startswith(_DEEP_MODES):
-                raise ValueError(
-                    f"{file_name} has more than 8 bits a channel (mode {image.mode}): convert it to 8-bit RGB"
-                )
-            if "transparency" in image.info:
-                image = image.convert("RGBA")
-            return image.convert("RGB")
+        try:
+            return _decode(file_name) if format is None else host_read_image(file_name, format)
+        except UnreadableImageError:
+            raise
+        # Pillow's decoders raise what the damage makes of them.
+        except (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError) as error:
+            reason = getattr(error, "strerror", None) or str(error).replace(f" {file_name!r}", "")
+            raise UnreadableImageError(f"{file_name} cannot be read as an image: {reason}") from error
+        except Image.DecompressionBombError as error:
+            raise UnreadableImageError(f"{file_name} is refused: {error}") from error
 
     return read_image
+
+
+def _decode(file_name: str) -> Image.Image:
+    with PathManager.open(file_name, "rb") as file:
+        image = Image.open(file)
+        if image.width * image.height > MAX_PIXELS:
+            raise UnreadableImageError(
+                f"{file_name} is refused: its header announces {image.width} x {image.height} pixels, "
+                f"more than {MAX_PIXELS:,}"
+            )
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith(_DEEP_MODES):
+            raise UnreadableImageError(
+                f"{file_name} has more than 8 bits a channel (mode {image.mode}): convert it to 8-bit RGB"
+            )
+        if "transparency" in image.info:
+            image = image.convert("RGBA")
+        return image.convert("RGB")
 
 
 def convert_images_under_numpy_2() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import fastreid
 import torch
+from fastreid.config import CfgNode
 from fastreid.layers.any_softmax import ArcSoftmax
 from fastreid.modeling.backbones import build, resnext
 from fastreid.modeling.backbones.regnet import config as regnet_config
@@ -102,8 +103,8 @@ def _with_152_layers(init):
 
 
 def load_pretrained_safely() -> None:
-    """Without it torch < 2.6 runs whatever code a file of pretrained weights holds, and weights saved on a
-    GPU do not load without one.
+    """Without it torch < 2.6 runs whatever code a file of pretrained weights holds, weights saved on a GPU do
+    not load without one, and a file that fills half a backbone is trained on with a line in the log.
     """
     for builder in list(build.BACKBONE_REGISTRY._obj_map.values()):
         replace(sys.modules[builder.__module__], builder.__name__, _loading_weights_only)
@@ -119,10 +120,32 @@ def _loading_weights_only(builder):
     @wraps(builder)
     def build_backbone(cfg):
         # Only while building: the modules' forward functions keep the real torch.
-        with temporarily(module, "torch", safe_torch):
+        with temporarily(module, "torch", safe_torch), _refusing_partial_weights(module, cfg):
             return builder(cfg)
 
     return build_backbone
+
+
+@contextmanager
+def _refusing_partial_weights(module: ModuleType, cfg: CfgNode) -> Iterator[None]:
+    """Turn the host's report of missing weights into an error, but for layers that no classifier has."""
+    report = getattr(module, "get_missing_parameters_message", None)
+    if report is None:
+        yield
+        return
+    path = cfg.MODEL.BACKBONE.PRETRAIN_PATH or "the downloaded file"
+
+    def refuse(missing: list[str]) -> str:
+        needed = [key for key in missing if not key.startswith("NL_") and "num_batches" not in key]
+        if needed:
+            raise ValueError(
+                f"{path} (MODEL.BACKBONE.PRETRAIN_PATH) lacks {len(needed)} weights of the backbone, such as "
+                f"{', '.join(needed[:3])}: it is of another network, or names its weights differently"
+            )
+        return report(missing)
+
+    with temporarily(module, "get_missing_parameters_message", refuse):
+        yield
 
 
 def need_gdown_only_to_download() -> None:

@@ -25,26 +25,31 @@ def report_the_first_failure() -> None:
 
 
 def _train(self, start_epoch: int, max_epoch: int, iters_per_epoch: int) -> None:
-    """Train the epochs from `start_epoch` to before `max_epoch`; see `TrainerBase`."""
+    """Train the epochs from `start_epoch` to before `max_epoch`; see `TrainerBase`.
+
+    A trainer that resumes within an epoch says so by `start_step`, the iterations of it that are done.
+    """
     if start_epoch >= max_epoch:
         logger.info("Nothing left to train: %d of %d epochs are done", start_epoch, max_epoch)
         return
     logger.info("Starting training from epoch %d", start_epoch)
     self.epoch = start_epoch
-    self.iter = self.start_iter = start_epoch * iters_per_epoch
-    with EventStorage(self.start_iter) as self.storage:
+    self.iter = self.start_iter = start_epoch * iters_per_epoch + getattr(self, "start_step", 0)
+    # What is recorded between two epochs belongs to the last iteration of the first.
+    with EventStorage(max(self.start_iter - 1, 0)) as self.storage:
         try:
             self.before_train()
             for self.epoch in range(start_epoch, max_epoch):
                 self.before_epoch()
-                for _ in range(iters_per_epoch):
+                while self.iter < (self.epoch + 1) * iters_per_epoch:
                     self.before_step()
                     self.run_step()
                     self.after_step()
                     self.iter += 1
                 self.after_epoch()
-        except BaseException:
-            logger.exception("Exception during training:")
+        except BaseException as error:
+            if not isinstance(error, KeyboardInterrupt):
+                logger.exception("Exception during training:")
             _after_failed_training(self)
             raise
         self.after_train()

@@ -141,3 +141,13 @@ def test_batch_larger_than_the_set():
 def test_seeds_of_a_batch_differ():
     seeds = [seed for batch in ShuffledBatchSampler(10, 8, 10, 0) for _, seed in batch]
     assert len(set(seeds)) == 80
+
+
+def test_an_epoch_can_be_taken_up_in_its_middle():
+    sampler = ShuffledBatchSampler(20, 4, 5, seed=1)
+    sampler.set_epoch(3)
+    whole = list(sampler)
+    sampler.set_epoch(3, start=2)
+    assert list(sampler) == whole[2:]
+    sampler.set_epoch(3)
+    assert list(sampler) == whole

@@ -4,9 +4,11 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+import torch
+from fastreid.utils.events import EventStorage
 
 from mmt_plugin.engine.banner import ema_horizon, images_per_bn, log_banner
-from mmt_plugin.engine.hooks import CheckpointHook, EMAHook
+from mmt_plugin.engine.hooks import CheckpointHook, EMAHook, SelectionHook
 
 
 @pytest.mark.parametrize(
@@ -16,7 +18,8 @@ def test_ema_warmup_follows_the_published_schedule(warmup, expected):
     used = []
     hook = EMAHook(0.75, warmup)
     for step in range(5):
-        hook.trainer = SimpleNamespace(iter=step, raw_model=SimpleNamespace(update_teachers=used.append))
+        model = SimpleNamespace(update_teachers=used.append)
+        hook.trainer = SimpleNamespace(iter=step, raw_model=model, step_was_skipped=False)
         hook.after_step()
     assert used == pytest.approx(expected)
 
@@ -85,3 +88,30 @@ def test_banner_warns_where_the_run_differs_from_the_recipe(tiny_config, caplog,
 
 def test_ema_horizon(tiny_config):
     assert ema_horizon(tiny_config(MMT__EMA__ALPHA=0.999)) == pytest.approx(1000)
+
+
+@pytest.mark.fault
+def test_a_better_best_model_on_disk_is_not_replaced_after_a_resume(tiny_config, tmp_path, observe):
+    """A run that was killed after its best epoch, and whose repetition of that epoch goes less well."""
+    saved = []
+
+    def after(scores, best, folder) -> SelectionHook:
+        hook = SelectionHook("SynthMetro", "")
+        hook.load_state_dict({"best": best})
+        storage = EventStorage()
+        model = SimpleNamespace(teachers=[1], inference_networks=[1], inference_index=torch.tensor(0))
+        checkpointer = SimpleNamespace(save_dir=folder, save=lambda *_, **__: saved.append(hook.best))
+        hook.trainer = SimpleNamespace(raw_model=model, storage=storage, epoch=3, checkpointer=checkpointer)
+        hook.before_train()
+        for score in scores:
+            storage.put_scalar("teacher1/mAP", score)
+            hook.after_epoch()
+        return hook
+
+    assert after([45.0, 44.0, 55.0], 40.0, tmp_path).best == 55.0
+    assert saved == [45.0, 55.0]
+    saved.clear()
+    torch.save({"SelectionHook": {"best": 50.0}}, tmp_path / "model_best.pth")
+    assert after([45.0, 44.0, 55.0], 40.0, tmp_path).best == 55.0
+    assert saved == [55.0]
+    observe("model_best from before a kill, worse epochs after it", "kept until an epoch is better")

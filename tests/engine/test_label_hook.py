@@ -9,9 +9,11 @@ import torch
 from fastreid.utils.events import EventStorage
 
 from mmt_plugin.data.build import training_items
+from mmt_plugin.data.unreadable import UnreadableImages
 from mmt_plugin.engine import label_hook
 from mmt_plugin.engine.label_hook import DegenerateClusteringError, PseudoLabelHook
 from mmt_plugin.engine.pipeline import train
+from mmt_plugin.engine.stopping import StopHook
 from mmt_plugin.pseudo_labels import PseudoLabels
 
 
@@ -34,6 +36,8 @@ def make_hook(tiny_config, monkeypatch):
         trainer = SimpleNamespace(
             raw_model=SimpleNamespace(device="cpu"), storage=EventStorage(), used=[], restarted=[]
         )
+        trainer.steps_done, trainer.stop = 0, StopHook()
+        trainer.data_loader = SimpleNamespace(skipped=[UnreadableImages(["image.jpg"] * 60, 0.1)])
         trainer.set_labels = trainer.used.append
         trainer.restart_classifiers = lambda rows, count: trainer.restarted.append((len(rows), count))
         hook.trainer = trainer
@@ -136,6 +140,8 @@ def test_rho_radius_is_frozen_after_the_first_epoch(tiny_config, monkeypatch):
         set_labels=lambda _: None,
         restart_classifiers=lambda *_: None,
     )
+    hook.trainer.steps_done, hook.trainer.stop = 0, StopHook()
+    hook.trainer.data_loader = SimpleNamespace(skipped=[UnreadableImages(["image.jpg"] * 60, 0.1)])
     hook.before_epoch()
     first = hook.labels.eps
     monkeypatch.setattr(label_hook, "extract_features", lambda *_: features(0.1).expand(2, 60, 16))

@@ -1,0 +1,103 @@
+"""Going on without images that cannot be read (DATALOADER.ON_BAD_IMAGE "skip"). Shapes: B batch, V views.
+
+Loader workers hand such an image over as NaN. In a training batch a readable image takes its place, in
+clustering it is left out; both are functions of the batch alone, whichever worker read it.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.data.data_utils import read_image
+from PIL import Image
+from torch import Tensor
+
+from mmt_plugin.host.images import UnreadableImageError
+
+logger = logging.getLogger("fastreid.mmt.data")
+
+
+class TooManyUnreadableError(RuntimeError):
+    """More of the training images cannot be read than DATALOADER.MAX_BAD_IMAGES allows."""
+
+
+def read_or_nan(path: str, transform: Callable[[Image.Image], Tensor], skip: bool) -> Tensor:
+    """Read and transform an image; one that cannot be read becomes NaN of the same shape where `skip` is set.
+
+    Raises:
+        UnreadableImageError: `skip` is not set.
+    """
+    try:
+        image = read_image(path)
+    except UnreadableImageError as error:
+        if not skip:
+            raise
+        logger.warning(f"Skipped: {error}")
+        return torch.full_like(transform(Image.new("RGB", (8, 8))), torch.nan)
+    return transform(image)
+
+
+def unreadable_rows(images: Tensor) -> Tensor:
+    """Which of B images (any shape) are stand-ins for unreadable ones, B booleans."""
+    return images.flatten(1)[:, 0].isnan()
+
+
+class UnreadableImages:
+    """The unreadable images that an epoch has met."""
+
+    def __init__(self, paths: Sequence[str], limit: float):
+        """
+        Args:
+            paths: of all training images.
+            limit: share of them that may be unreadable.
+        """
+        self.paths, self.limit = paths, limit
+        self.indices: set[int] = set()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, paths: Sequence[str]) -> "UnreadableImages":
+        return cls(paths, cfg.DATALOADER.MAX_BAD_IMAGES)
+
+    def add(self, indices: Iterable[int]) -> None:
+        """Count images, each once.
+
+        Raises:
+            TooManyUnreadableError: these are too many.
+        """
+        self.indices.update(indices)
+        if len(self.indices) > self.limit * len(self.paths):
+            raise TooManyUnreadableError(
+                f"{self.describe()}; more than the share of {self.limit} that DATALOADER.MAX_BAD_IMAGES "
+                "allows"
+            )
+
+    def describe(self) -> str:
+        """How many, and which, in one clause."""
+        names = [self.paths[i] for i in sorted(self.indices)]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        return (
+            f"{len(names)} of {len(self.paths)} training images cannot be read: {', '.join(names[:5])}{more}"
+        )
+
+    def replace(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Put readable images of the batch, of the same class where there is one, in unreadable ones' places.
+
+        Args:
+            batch: ``images`` B x V x 3 x H x W, ``targets`` and ``indices`` B.
+
+        Raises:
+            TooManyUnreadableError: none of the batch can be read, or too many altogether.
+        """
+        bad = unreadable_rows(batch["images"])
+        if not bad.any():
+            return batch
+        self.add(batch["indices"][bad].tolist())
+        good = torch.nonzero(~bad)[:, 0]
+        if not len(good):
+            raise TooManyUnreadableError("no image of a whole batch can be read")
+        rows = torch.arange(len(bad))
+        for row in torch.nonzero(bad)[:, 0]:
+            same_class = good[batch["targets"][good] == batch["targets"][row]]
+            rows[row] = (same_class if len(same_class) else good)[0]
+        return {name: value[rows] for name, value in batch.items()}

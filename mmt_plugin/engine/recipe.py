@@ -1,0 +1,42 @@
+"""Whether two configurations make the same model."""
+
+from collections.abc import Iterable
+
+import yaml
+
+# What may change between two calls without making another model.
+FREE_KEYS = (
+    "MODEL.DEVICE",
+    "DATALOADER.NUM_WORKERS",
+    "OUTPUT_DIR",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.CHECKPOINT_KEEP",
+    "TEST.EVAL_PERIOD",
+)
+# A resumed run may also go on for longer, and no longer needs to know where its source models were.
+RESUME_FREE_KEYS = (*FREE_KEYS, "SOLVER.MAX_EPOCH", "MMT.WEIGHTS", "SYNTHETIC.NUM_WORKERS")
+
+
+def recipe_changes(old: str, new: str, free: Iterable[str] = FREE_KEYS) -> list[str]:
+    """Keys, other than the free ones, whose values differ, each as "KEY old -> new".
+
+    Args:
+        old, new: configurations as `CfgNode.dump()` writes them.
+        free: keys that do not count.
+    """
+    before, after = flatten(yaml.safe_load(old)), flatten(yaml.safe_load(new))
+    return [
+        f"{key} {before.get(key)} -> {after.get(key)}"
+        for key in sorted(before.keys() | after.keys())
+        if key not in free and before.get(key) != after.get(key)
+    ]
+
+
+def flatten(tree: dict, prefix: str = "") -> dict:
+    """Nested config values by dotted key."""
+    flat = {}
+    for key, value in tree.items():
+        flat.update(
+            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        )
+    return flat

@@ -1,0 +1,127 @@
+"""Processes that die, get in each other's way, or are asked to stop."""
+
+import os
+import re
+import signal
+
+import psutil
+import pytest
+from runs import Run, gone
+
+pytestmark = pytest.mark.fault
+
+# Short epochs, and more of them than any test waits for.
+ENDLESS = {"SOLVER__MAX_EPOCH": 1000, "SOLVER__CHECKPOINT_PERIOD": 0, "TEST__EVAL_PERIOD": 1}
+TWO_RANKS = ("--num-gpus", 2, "--dist-url", "auto")
+BOUND = 60  # seconds until a run that lost a process must have ended, and all of its processes with it
+NEW_EPOCH = "Pseudo labels of 60 images"
+
+
+@pytest.fixture
+def start(reference, folder, datasets_root):
+    """Start an endless adaptation and wait for its second epoch; what is left of it is killed after the
+    test.
+    """
+    weights = tuple(str(reference.folder / f"source_seed{seed}" / "model_final.pth") for seed in (1, 2))
+    runs = []
+
+    def begin(*arguments) -> Run:
+        runs.append(Run(folder, datasets_root, *arguments, MMT__WEIGHTS=weights, **ENDLESS))
+        runs[-1].wait_for(NEW_EPOCH, times=2)
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        for process in run.family():
+            process.kill()
+
+
+def ends_with_an_error(run: Run) -> str:
+    """Wait for the end of a run and all of its processes; returns its last line."""
+    assert run.wait(BOUND) > 0, run.text()[-3000:]
+    gone(run, BOUND)
+    return run.last_line()
+
+
+def test_a_loader_worker_that_dies_ends_the_run(start, observe):
+    run = start()
+    workers = [p for p in psutil.Process(run.process.pid).children() if p.name() == "pt_data_worker"]
+    workers[-1].kill()
+    line = ends_with_an_error(run)
+    assert "DataLoader worker" in run.text()
+    observe("SIGKILL to a loader worker", f"{line}; no process left", "the epoch")
+
+
+def test_a_rank_that_dies_ends_the_run(start, observe):
+    run = start(*TWO_RANKS)
+    children = psutil.Process(run.process.pid).children()
+    ranks = [p for p in children if "spawn_main" in " ".join(p.cmdline())]
+    assert len(ranks) == 2
+    ranks[1].kill()
+    ends_with_an_error(run)
+    found = re.findall("process . terminated with signal SIGKILL|Connection reset by peer", run.text())
+    assert found
+    observe("SIGKILL to one of two ranks", f"error: {found[-1]}; no process left", "the epoch")
+
+
+def test_two_ranks_that_are_asked_to_stop_write_a_checkpoint(start, observe, soak):
+    if not soak:
+        pytest.skip("in `make soak`")
+    run = start(*TWO_RANKS)
+    run.kill(signal.SIGTERM)
+    assert run.wait(BOUND) == 128 + signal.SIGTERM, run.text()[-3000:]
+    gone(run, BOUND)
+    assert (run.folder / "model_stopped.pth").exists()
+    observe("SIGTERM to a run of two ranks", "checkpoint written, exit status 143, no process left")
+
+
+def test_a_run_keeps_its_folder_does_not_grow_and_stops_when_asked(start, datasets_root, observe, soak):
+    """Memory, file handles, threads and processes, epoch by epoch; a second run meanwhile; and in the end
+    what a batch system does, which asks every process of a job to stop.
+    """
+    run = start()
+    config = (run.folder / "config.yaml").read_bytes()
+    second = Run(run.folder, datasets_root, "--resume", SEED=7)
+    assert second.wait() == 1
+    line = re.search(r"error: OUTPUT_DIR.*in use.*", run.text()).group()
+    assert f"in use by another run (process {run.process.pid})" in line
+    assert (run.folder / "config.yaml").read_bytes() == config
+    observe("a second run into the same OUTPUT_DIR", line)
+
+    epochs = 60 if soak else 8
+    used = []
+    while len(used) < epochs:
+        run.wait_for(NEW_EPOCH, times=run.text().count(NEW_EPOCH) + 1)
+        used.append(resources(run))
+    early, late = used[epochs // 4 : epochs // 2], used[epochs // 2 :]
+    # The number of open files goes up and down by two or three within an epoch.
+    for name in ("files", "threads", "processes"):
+        assert min(u[name] for u in late) <= max(u[name] for u in early), (name, used)
+    before, after = (sum(u["memory"] for u in part) / len(part) / 2**20 for part in (early, late))
+    assert after - before < 20, used
+    observe(
+        f"{epochs} epochs of clustering, training and evaluation",
+        f"{late[-1]['threads']} threads, {late[-1]['processes']} processes, at most "
+        f"{max(u['files'] for u in late)} open files (before: {max(u['files'] for u in early)}); memory "
+        f"{before:.0f} MB in the second quarter, {after:.0f} MB in the second half",
+        times=epochs,
+    )
+
+    os.killpg(run.process.pid, signal.SIGTERM)
+    assert run.wait(BOUND) == 128 + signal.SIGTERM, run.text()[-3000:]
+    gone(run, BOUND)
+    assert (run.folder / "model_stopped.pth").exists()
+    observe(
+        "SIGTERM to a run and its workers at once", "checkpoint written, exit status 143, no process left"
+    )
+
+
+def resources(run: Run) -> dict[str, int]:
+    main = psutil.Process(run.process.pid)
+    with main.oneshot():
+        return {
+            "memory": main.memory_info().rss,
+            "files": main.num_fds(),
+            "threads": main.num_threads(),
+            "processes": len(main.children(recursive=True)),
+        }
