@@ -128,7 +128,7 @@ class MMTCheckpointer(Checkpointer):
             path,
             self.model.state_dict(),
             weights,
-            "MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS, MMT.EMA.ENABLED",
+            "MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS, MMT.EMA.ENABLED, MMT.DSBN.ENABLED, MMT.MOCO.WEIGHT",
         )
         self.model.load_state_dict(weights)
 
