@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from .inputs import as_feature_matrix
+from .inputs import as_feature_matrix, search_device
 from .jaccard import averaged, check_bound, set_weights
 from .neighbours import Neighbours, search_others
 from .overlap import distances_below
@@ -51,8 +51,7 @@ def camera_aware_jaccard_graph(
         ValueError: if features are not a finite N x D matrix, cameras are not N integers or an argument lies
             outside its range.
     """
-    if device is None and isinstance(features, torch.Tensor):
-        device = features.device
+    device = search_device(features, device)
     features = as_feature_matrix(features)
     cameras = _as_cameras(cameras, len(features))
     check_bound(max_distance)
@@ -69,7 +68,7 @@ def camera_aware_jaccard_graph(
 
 
 def _same_camera_neighbours(
-    features: np.ndarray, cameras: np.ndarray, k: int, device: str | torch.device | None
+    features: np.ndarray, cameras: np.ndarray, k: int, device: torch.device
 ) -> Neighbours:
     """Lists of the image itself and its k nearest of the same camera, one search a camera."""
     num_images = len(features)

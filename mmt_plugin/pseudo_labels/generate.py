@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from .camera_aware import camera_aware_jaccard_graph
 from .clusters import check_eps, dbscan, kmeans, rho_eps
-from .inputs import as_feature_matrix
+from .inputs import as_feature_matrix, search_device
 from .jaccard import graph_from_neighbours, neighbour_lists
 from .labels import PseudoLabels, with_singletons
 from .neighbours import SEARCHES
@@ -54,8 +54,7 @@ def cluster(
     node = getattr(cfg, "PSEUDO_LABELS", cfg)
     _check_choice("METHOD", node.METHOD, ("dbscan", "kmeans"))
     _check_choice("OUTLIERS", node.OUTLIERS, ("drop", "singletons"))
-    if device is None and isinstance(features, torch.Tensor):
-        device = features.device
+    device = search_device(features, device)
     features = as_feature_matrix(features)
     stages = Stages()
     if node.METHOD == "dbscan":
@@ -86,7 +85,7 @@ def _dbscan_labels(
     node: Any,
     cameras: np.ndarray | None,
     previous: PseudoLabels | None,
-    device: str | torch.device | None,
+    device: torch.device,
     stages: Stages,
 ) -> tuple[np.ndarray, dict[str, float | None]]:
     """Labels by DBSCAN on a Jaccard graph, and what `PseudoLabels` records of their origin."""
@@ -119,7 +118,7 @@ def _jaccard_graph(
     node: Any,
     cameras: np.ndarray | None,
     bound: float | None,
-    device: str | torch.device | None,
+    device: torch.device,
     stages: Stages,
 ) -> tuple[csr_array, float | None]:
     """The graph that the keys ask for, and the recall of an approximate search."""

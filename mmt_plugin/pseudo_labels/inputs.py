@@ -4,6 +4,13 @@ import numpy as np
 import torch
 
 
+def search_device(features: np.ndarray | torch.Tensor, device: str | torch.device | None) -> torch.device:
+    """Where the neighbours of features are searched: on the given device, else where the features are."""
+    if device is None:
+        device = features.device if isinstance(features, torch.Tensor) else "cpu"
+    return torch.device(device)
+
+
 def as_feature_matrix(features: np.ndarray | torch.Tensor) -> np.ndarray:
     """Return features as a C-contiguous float32 array on the CPU, without a copy where they already are one.
 

@@ -21,7 +21,7 @@ from numba import njit
 from scipy.sparse import csr_array
 
 from .exact_search import squared_distance
-from .inputs import as_feature_matrix
+from .inputs import as_feature_matrix, search_device
 from .neighbours import Neighbours, farthest_squared_distances, nearest_neighbours
 from .overlap import distances_below
 from .reciprocal import expanded_sets, joined_rows
@@ -69,8 +69,7 @@ def jaccard_graph(
         TypeError: if the features are not floating point.
         ValueError: if features are not a finite N x D matrix or an argument lies outside its range.
     """
-    if device is None and isinstance(features, torch.Tensor):
-        device = features.device
+    device = search_device(features, device)
     features = as_feature_matrix(features)
     neighbours = neighbour_lists(features, k1, k1_includes_self, search=search, device=device)
     return graph_from_neighbours(features, neighbours, k1, k2, max_distance, weights=weights)

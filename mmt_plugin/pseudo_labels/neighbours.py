@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from . import approximate_search, exact_search
-from .inputs import as_feature_matrix
+from .inputs import as_feature_matrix, search_device
 
 SEARCHES = ("exact", *approximate_search.INDEXES)
 
@@ -65,8 +65,7 @@ def nearest_neighbours(
         raise ValueError(
             f"search (PSEUDO_LABELS.SEARCH) is {search!r}; choose one of {', '.join(map(repr, SEARCHES))}"
         )
-    if device is None and isinstance(features, torch.Tensor):
-        device = features.device
+    device = search_device(features, device)
     features = as_feature_matrix(features)
     if not 1 <= k <= len(features):
         raise ValueError(f"cannot list {k} neighbours among {len(features)} images")
@@ -84,10 +83,10 @@ def search_others(
     features: np.ndarray,
     k: int,
     groups: np.ndarray | None = None,
-    device: str | torch.device | None = None,
+    device: str | torch.device = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact lists of other images, or of images of other groups, on any device; see `exact_search.search`."""
-    if device is None or torch.device(device).type == "cpu":
+    if torch.device(device).type == "cpu":
         return exact_search.search(features, k, groups)
     on_device = torch.from_numpy(features).to(device)
     groups = None if groups is None else torch.from_numpy(groups).to(device)

@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from .labels import with_singletons
+
 
 def agreement(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Compare pseudo labels with true identities over all images.
@@ -26,7 +28,7 @@ def agreement(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         raise ValueError(
             f"expected labels and truth of the same N >= 1 images, got {labels.shape} and {truth.shape}"
         )
-    labels = np.where(labels < 0, labels.max() + 1 + np.arange(len(labels)), labels)
+    labels = with_singletons(labels)
     return {
         "ARI": float(adjusted_rand_score(truth, labels)),
         "NMI": float(normalized_mutual_info_score(truth, labels)),
