@@ -58,9 +58,8 @@ def rerank(
     reranked = _scaled_distances(features, num_queries, farthest, power)
     reranked *= lambda_value
     reranked += 1 - lambda_value
-    near = _jaccard_block(vectors, num_queries)
-    rows = np.repeat(np.arange(num_queries), np.diff(near.indptr))
-    reranked[rows, near.indices - num_queries] -= (1 - lambda_value) * (1 - near.data)
+    rows, columns, jaccard = _near_pairs(vectors, num_queries)
+    reranked[rows, columns] -= (1 - lambda_value) * (1 - jaccard)
     return reranked
 
 
@@ -83,10 +82,9 @@ def jaccard_distances(
     """
     features, num_queries = _stacked(query, gallery)
     neighbours = neighbour_lists(features, k1, k1_includes_self=True)
-    near = _jaccard_block(weight_vectors(features, neighbours, k1, k2), num_queries)
     distances = np.ones((num_queries, len(features) - num_queries), dtype=np.float32)
-    rows = np.repeat(np.arange(num_queries), np.diff(near.indptr))
-    distances[rows, near.indices - num_queries] = near.data
+    rows, columns, jaccard = _near_pairs(weight_vectors(features, neighbours, k1, k2), num_queries)
+    distances[rows, columns] = jaccard
     return distances
 
 
@@ -100,11 +98,13 @@ def _stacked(query: np.ndarray | torch.Tensor, gallery: np.ndarray | torch.Tenso
     return np.concatenate([query, gallery]), len(query)
 
 
-def _jaccard_block(vectors: csr_array, num_queries: int) -> csr_array:
-    """Q x (Q + G): the distances below 1 of queries to gallery images."""
+def _near_pairs(vectors: csr_array, num_queries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Query, gallery image and Jaccard distance of the pairs whose distance is below 1."""
     first_gallery = np.full(num_queries, num_queries)
     parts = overlap_distances(vectors, num_queries, first_gallery, np.float32(1))
-    return joined_rows(parts, vectors.shape[0], np.float32)
+    near = joined_rows(parts, vectors.shape[0], np.float32)
+    rows = np.repeat(np.arange(num_queries), np.diff(near.indptr))
+    return rows, near.indices - num_queries, near.data
 
 
 def _scaled_distances(features: np.ndarray, num_queries: int, farthest: np.ndarray, power: int) -> np.ndarray:
