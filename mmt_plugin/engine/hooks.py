@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from fastreid.config import CfgNode
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
-from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.evaluation.networks import network_names
 from mmt_plugin.host.checkpoint import load_weights
 from mmt_plugin.modeling.collectives import average_over_processes
+from mmt_plugin.modeling.layers import running_statistics
 from mmt_plugin.reporting import draw_rank_list
 
 from .banner import images_per_bn
@@ -59,14 +59,7 @@ class BatchNormHook(HookBase):
     """
 
     def after_epoch(self) -> None:
-        average_over_processes(
-            [
-                buffer
-                for layer in self.trainer.raw_model.modules()
-                if isinstance(layer, _BatchNorm) and layer.track_running_stats
-                for buffer in (layer.running_mean, layer.running_var)
-            ]
-        )
+        average_over_processes(running_statistics(self.trainer.raw_model))
 
 
 class SelectionHook(HookBase):

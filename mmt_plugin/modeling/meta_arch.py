@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .collectives import gather_batch
-from .layers import TARGET, route
+from .layers import TARGET, route, running_statistics
 from .losses import (
     MoCoQueue,
     label_smooth_cross_entropy,
@@ -97,8 +97,9 @@ class MutualMeanTeaching(nn.Module):
         self.teacher_margin = teacher_margin
         self.teacher_statistics = teacher_statistics
         if teacher_statistics == "student":
-            for norm in self._batch_norms(self.teachers):
-                norm.momentum = 0.0
+            for layer in self.teachers.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.momentum = 0.0
         self.weights = weights
         self.ce_epsilon = ce_epsilon
         self.moco_domains = moco_domains
@@ -246,15 +247,7 @@ class MutualMeanTeaching(nn.Module):
         for student, teacher in zip(self.students, self.teachers, strict=False):
             average(list(teacher.parameters()), list(student.parameters()), None)
             if self.teacher_statistics == "student":
-                averaged, current = (
-                    [
-                        buffer
-                        for norm in self._batch_norms(network)
-                        for buffer in (norm.running_mean, norm.running_var)
-                    ]
-                    for network in (teacher, student)
-                )
-                average(averaged, current, None)
+                average(running_statistics(teacher), running_statistics(student), None)
 
     @torch.no_grad()
     def set_classifiers(self, rows: Tensor | None, num_classes: int, keep: int = 0) -> list[nn.Parameter]:
@@ -284,12 +277,6 @@ class MutualMeanTeaching(nn.Module):
     def _update_bn_statistics(self, images: Tensor) -> None:
         for student in self.students:
             student.update_bn_statistics(images)
-
-    @staticmethod
-    def _batch_norms(networks: nn.Module) -> list[_BatchNorm]:
-        return [
-            norm for norm in networks.modules() if isinstance(norm, _BatchNorm) and norm.track_running_stats
-        ]
 
     @staticmethod
     def _match_classifier(student: nn.Module, teacher: nn.Module) -> None:

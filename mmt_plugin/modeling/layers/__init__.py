@@ -2,7 +2,7 @@
 
 from .arc_margin import ArcMarginSoftmax
 from .batch_norm import ChunkedBatchNorm, DomainBatchNorm, whole_batches
-from .conversion import batch_norms, convert_batch_norm, fold_batch_norm, match_domains
+from .conversion import batch_norms, convert_batch_norm, fold_batch_norm, match_domains, running_statistics
 from .routing import DOMAINS, SOURCE, TARGET, route
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "fold_batch_norm",
     "match_domains",
     "route",
+    "running_statistics",
     "whole_batches",
 ]

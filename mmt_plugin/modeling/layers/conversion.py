@@ -64,6 +64,16 @@ def batch_norms(network: nn.Module, domain: int = TARGET) -> list[_BatchNorm]:
     return [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer not in others]
 
 
+def running_statistics(network: nn.Module) -> list[Tensor]:
+    """The running means and variances of all BN layers that have them, of every domain."""
+    return [
+        buffer
+        for layer in network.modules()
+        if isinstance(layer, _BatchNorm) and layer.track_running_stats
+        for buffer in (layer.running_mean, layer.running_var)
+    ]
+
+
 def match_domains(weights: dict[str, Tensor], network: nn.Module, domain: int = TARGET) -> dict[str, Tensor]:
     """A network's weights under the names that another one has for its BN layers.
 
