@@ -7,6 +7,8 @@ VENV   ?= .venv
 #   make install TORCH="torch==2.4.1 torchvision==0.19.1"
 TORCH  ?= torch==2.14.1 torchvision==0.29.1
 OUTPUT ?= logs/demo
+# Tests that run side by side: each keeps to one thread.
+JOBS   ?= 2
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -32,7 +34,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
 
 soak: $(STAMP)
 	$(BIN)/python tools/soak.py --output docs/faults.md
