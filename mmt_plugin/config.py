@@ -204,8 +204,8 @@ def _add_pseudo_label_config(_C: CfgNode) -> None:
     # "softmax" of the negative squared distance (VisDA-2020 code, OpenUnReID), or "scaled" by each column's
     # maximum first (MMT code).
     _C.PSEUDO_LABELS.JACCARD_WEIGHTS = "softmax"
-    # "exact" neighbours; or, for sets of several hundred thousand images, approximate ones by faiss: "hnsw"
-    # or "ivf". Their recall is measured on a sample and logged.
+    # "exact" neighbours; or, for sets of several hundred thousand images, approximate ones: by faiss, "hnsw",
+    # or by a principal-axis "tree". Their recall is measured on a sample and logged.
     _C.PSEUDO_LABELS.SEARCH = "exact"
     # Un-clustered images: "drop" them for the epoch, or keep each as a "singletons" cluster.
     _C.PSEUDO_LABELS.OUTLIERS = "drop"

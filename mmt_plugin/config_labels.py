@@ -8,7 +8,7 @@ def label_rules(labels: CfgNode) -> list[tuple[bool, str]]:
     choices = {
         "OUTLIERS": (labels.OUTLIERS, ("drop", "singletons")),
         "JACCARD_WEIGHTS": (labels.JACCARD_WEIGHTS, ("softmax", "scaled")),
-        "SEARCH": (labels.SEARCH, ("exact", "hnsw", "ivf")),
+        "SEARCH": (labels.SEARCH, ("exact", "hnsw", "tree")),
         "DBSCAN.EPS_RULE": (labels.DBSCAN.EPS_RULE, ("fixed", "rho")),
     }
     minima = {

@@ -2,7 +2,7 @@
 """Measure the hot paths of the plugin beside the host's and beside this machine's physical floor, in one run.
 
     python tools/benchmark.py pseudo-labels --images 12936 32621
-    python tools/benchmark.py pseudo-labels --images 1000000 --size 256 --search hnsw --without-host
+    python tools/benchmark.py pseudo-labels --images 1000000 --size 256 --search tree --without-host
     python tools/benchmark.py evaluation
     python tools/benchmark.py kmeans
     python tools/benchmark.py training-step

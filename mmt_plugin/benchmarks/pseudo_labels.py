@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--size", type=int, default=2048, help="D")
     parser.add_argument("--k1", type=int, default=20)
-    parser.add_argument("--search", nargs="+", default=["exact"], help="exact, hnsw, ivf")
+    parser.add_argument("--search", nargs="+", default=["exact"], help="exact, hnsw, tree")
     parser.add_argument(
         "--without-host", action="store_true", help="leave out the host, whose memory grows with N x N"
     )

@@ -12,7 +12,7 @@ import faiss
 import numpy as np
 from tqdm import tqdm
 
-from . import cell_search
+from . import tree_search
 
 logger = logging.getLogger("fastreid.mmt.pseudo_labels")
 
@@ -70,7 +70,7 @@ def _build_graph(features: np.ndarray) -> faiss.Index:
     return graph
 
 
-SEARCHES = {"hnsw": _search_graph, "ivf": cell_search.search}
+SEARCHES = {"hnsw": _search_graph, "tree": tree_search.search}
 
 
 def _without_self(own: np.ndarray, found: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,7 @@ def jaccard_graph(
             the list is k1 others and the image (MMT).
         weights: "softmax" of the negative squared distances (VisDA-ECCV20, OpenUnReID), or "scaled" by the
             image's largest squared distance first (MMT). The latter costs a second pass over all pairs.
-        search: "exact" neighbours, or approximate ones by "hnsw" or "ivf".
+        search: "exact" neighbours, or approximate ones by "hnsw" or "tree".
         device: where the exact neighbour search runs. None: where the features are.
 
     Returns:

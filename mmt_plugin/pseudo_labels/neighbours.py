@@ -51,7 +51,7 @@ def nearest_neighbours(
     Args:
         features: N x D, any floating type.
         k: list width, the image itself included; 1 <= k <= N.
-        search: "exact", or an approximate search: "hnsw" or "ivf".
+        search: "exact", or an approximate search: "hnsw" or "tree".
         device: where the exact search runs. None: where the features are.
 
     Returns:

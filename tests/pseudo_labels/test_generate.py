@@ -223,7 +223,7 @@ def test_reliability_keeps_its_threshold(identity_features, settings):
     assert np.array_equal(again.labels, reliable_labels(middle, tight, loose, 0.0)[0])
 
 
-@pytest.mark.parametrize("search", ["hnsw", "ivf"])
+@pytest.mark.parametrize("search", ["hnsw", "tree"])
 def test_approximate_search_says_its_recall(identity_features, settings, log_lines, search):
     features, _ = identity_features(600, 16)
     settings.SEARCH = search

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmt_plugin.pseudo_labels import cell_search, exact_search, nearest_neighbours, neighbours, shortlists
+from mmt_plugin.pseudo_labels import exact_search, nearest_neighbours, neighbours, shortlists, tree_search
 from mmt_plugin.pseudo_labels.neighbours import farthest_squared_distances, search_others
 
 
@@ -125,13 +125,13 @@ def test_impossible_list_width_is_refused(k):
 
 
 def test_unknown_search_is_refused():
-    with pytest.raises(ValueError, match=r"PSEUDO_LABELS.SEARCH.*'lsh'.*'exact', 'hnsw', 'ivf'"):
+    with pytest.raises(ValueError, match=r"PSEUDO_LABELS.SEARCH.*'lsh'.*'exact', 'hnsw', 'tree'"):
         nearest_neighbours(np.eye(10), 3, search="lsh")
 
 
-@pytest.mark.parametrize("search", ["hnsw", "ivf"])
+@pytest.mark.parametrize("search", ["hnsw", "tree"])
 def test_approximate_lists_are_well_formed(identity_features, monkeypatch, search):
-    monkeypatch.setattr(cell_search, "CELL_IMAGES", 40)
+    monkeypatch.setattr(tree_search, "LEAF_IMAGES", 40)
     features, _ = identity_features(700, 24)
     features[5:9] = features[4]
     exact = nearest_neighbours(features, 10)
@@ -145,32 +145,27 @@ def test_approximate_lists_are_well_formed(identity_features, monkeypatch, searc
     assert lists.recall > 0.6
 
 
-@pytest.mark.parametrize("blocks", [1536, 64])
-def test_cells_that_compare_all_pairs_find_the_exact_lists(
-    identity_features, product_dtype, monkeypatch, blocks
-):
-    monkeypatch.setattr(cell_search, "CELL_IMAGES", 60)
-    monkeypatch.setattr(cell_search, "COMPARED", 1.0)
-    monkeypatch.setattr(shortlists, "BLOCK", blocks)
+def test_a_tree_that_compares_all_pairs_finds_the_exact_lists(identity_features, product_dtype, monkeypatch):
+    monkeypatch.setattr(tree_search, "LEAF_IMAGES", 60)
+    monkeypatch.setattr(tree_search, "COMPARED", 1.0)
     features, _ = identity_features(500, 24)
-    features[5:9] = features[4]
-    lists = nearest_neighbours(features, 10, search="ivf")
+    lists = nearest_neighbours(features, 10, search="tree")
     exact = nearest_neighbours(features, 10)
     assert np.array_equal(lists.distances, exact.distances)
     assert lists.recall == 1.0
 
 
 def test_fewer_pairs_find_fewer_neighbours(identity_features, monkeypatch):
-    monkeypatch.setattr(cell_search, "CELL_IMAGES", 30)
+    monkeypatch.setattr(tree_search, "LEAF_IMAGES", 30)
     features, _ = identity_features(900, 24)
     recalls = []
-    for share in (0.0, 0.03, 1.0):
-        monkeypatch.setattr(cell_search, "COMPARED", share)
-        recalls.append(nearest_neighbours(features, 10, search="ivf").recall)
+    for share in (0.0, 0.06, 1.0):
+        monkeypatch.setattr(tree_search, "COMPARED", share)
+        recalls.append(nearest_neighbours(features, 10, search="tree").recall)
     assert recalls == sorted(set(recalls))
 
 
-def test_a_set_smaller_than_a_cell_is_searched_whole(identity_features):
+def test_a_set_smaller_than_a_leaf_is_searched_whole(identity_features):
     features, _ = identity_features(3, 8)
-    lists = nearest_neighbours(features, 3, search="ivf")
+    lists = nearest_neighbours(features, 3, search="tree")
     assert np.array_equal(lists.indices, nearest_neighbours(features, 3).indices)
