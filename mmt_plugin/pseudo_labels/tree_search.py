@@ -29,11 +29,11 @@ COMPARED = 0.4
 # Spare candidates that make up for the rounding of products.
 SPARE = 16
 
-# Images of a node from which its principal axis is estimated, and power iterations for it.
-AXIS_IMAGES, AXIS_ITERATIONS = 4096, 12
+# Directions of the largest variance in which the tree is built, and images that they are estimated from.
+DIRECTIONS, DIRECTION_IMAGES = 64, 16384
 
-# Images that are projected at once.
-PROJECTED = 65536
+# Images of a node that its principal axis is estimated from, and power iterations for it.
+AXIS_IMAGES, AXIS_ITERATIONS = 1024, 8
 
 
 def search(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,28 +63,31 @@ def search(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 def _leaves(features: np.ndarray) -> list[np.ndarray]:
     """Halve the images along principal axes: B arrays of image indices, whose lengths differ by 1 at most."""
     rng = np.random.default_rng(0)
+    reduced = features @ _directions(features[rng.permutation(len(features))[:DIRECTION_IMAGES]])
     nodes = [np.arange(len(features))]
     with tqdm(desc="principal-axis tree", unit="node", disable=None) as bar:
         while max(len(node) for node in nodes) > LEAF_IMAGES:
-            nodes = [half for node in nodes for half in _halves(features, node, rng)]
+            nodes = [half for node in nodes for half in _halves(reduced[node], node, rng)]
             bar.update(len(nodes))
     return nodes
 
 
-def _halves(
-    features: np.ndarray, node: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split a node's images at the median of their projections."""
-    axis = _principal_axis(features[rng.permutation(node)[:AXIS_IMAGES]], rng)
-    starts = range(0, len(node), PROJECTED)
-    projections = np.concatenate([features[node[start : start + PROJECTED]] @ axis for start in starts])
+def _directions(sample: np.ndarray) -> np.ndarray:
+    """Orthonormal directions of the largest variance: D x DIRECTIONS float32, or D x D."""
+    _, directions = np.linalg.eigh(np.cov(sample, rowvar=False, ddof=0).reshape(2 * sample.shape[1:]))
+    return directions[:, -DIRECTIONS:].astype(np.float32)
+
+
+def _halves(points: np.ndarray, node: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Split a node's images at the median of their projections on its principal axis."""
+    projections = points @ _principal_axis(points[rng.permutation(len(node))[:AXIS_IMAGES]], rng)
     middle = len(node) // 2
     order = np.argpartition(projections, middle)
     return node[order[:middle]], node[order[middle:]]
 
 
 def _principal_axis(sample: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Direction of the largest variance, by power iteration: D float32."""
+    """Direction of the largest variance, by power iteration: float32, of the points' size."""
     centred = sample - sample.mean(axis=0)
     axis = rng.standard_normal(sample.shape[1], dtype=np.float32)
     for _ in range(AXIS_ITERATIONS):

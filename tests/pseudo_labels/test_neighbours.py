@@ -159,7 +159,7 @@ def test_fewer_pairs_find_fewer_neighbours(identity_features, monkeypatch):
     monkeypatch.setattr(tree_search, "LEAF_IMAGES", 30)
     features, _ = identity_features(900, 24)
     recalls = []
-    for share in (0.0, 0.06, 1.0):
+    for share in (0.0, 0.12, 1.0):
         monkeypatch.setattr(tree_search, "COMPARED", share)
         recalls.append(nearest_neighbours(features, 10, search="tree").recall)
     assert recalls == sorted(set(recalls))
