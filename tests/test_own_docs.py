@@ -21,7 +21,7 @@ COMMANDS = [
 
 def test_every_key_exists():
     cfg = load_config(REPOSITORY / "configs" / "own" / "folder.yml")
-    keys = set(re.findall(r"\b[A-Z]+(?:\.[A-Z0-9_]+)+\b", TEXT))
+    keys = set(re.findall(r"\b[A-Z_]+(?:\.[A-Z0-9_]+)+\b", TEXT))
     assert len(keys) > 10
     for key in keys:
         node = cfg
@@ -50,7 +50,7 @@ def test_every_command_can_be_given(command):
 
 
 def test_every_override_of_the_table_is_one():
-    cells = re.findall(r"`([A-Z]+(?:\.[A-Z_]+)+ [^`]+)`", TEXT)
+    cells = re.findall(r"`([A-Z_]+(?:\.[A-Z_]+)+ [^`]+)`", TEXT)
     assert len(cells) > 6
     for cell in cells:
         words = shlex.split(cell, posix=True) if '"' in cell else cell.split()

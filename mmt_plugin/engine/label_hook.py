@@ -63,7 +63,8 @@ class PseudoLabelHook(HookBase):
             self.trainer.set_labels(self.labels.labels)
             return
         with self.trainer.stop.phase(steps=0):
-            found = self.look()
+            found, scalars = self.look()
+        self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)
         if found.num_clusters < 2:
             self._keep_previous(found)
         else:
@@ -71,9 +72,12 @@ class PseudoLabelHook(HookBase):
             self.trainer.restart_classifiers(found.centroids, found.num_clusters)
         self.trainer.set_labels(self.labels.labels)
 
-    def look(self) -> PseudoLabels:
-        """Cluster the training images as the networks see them now, and record what the clusters are like.
-        Changes nothing that is trained.
+    def look(self) -> tuple[PseudoLabels, dict[str, float]]:
+        """Cluster the training images as the networks see them now. Changes nothing.
+
+        Returns:
+            The clusters, and what they are like, by the name of the scalar; without annotations only on the
+            main process.
         """
         start = time.perf_counter()
         networks = extract_features(self.trainer.raw_model, self.loader)
@@ -82,18 +86,22 @@ class PseudoLabelHook(HookBase):
             features = F.normalize(features, dim=1)
         extracted = time.perf_counter()
         found = self._cluster_once(features)
-        self._record(found, extracted - start, time.perf_counter() - extracted)
+        scalars = {
+            "clusters": found.num_clusters,
+            "unclustered": found.num_outliers,
+            "largest_cluster": found.largest,
+            "extraction_seconds": extracted - start,
+            "clustering_seconds": time.perf_counter() - extracted,
+        }
+        if self.truth is not None:
+            scalars.update(agreement(np.asarray(found.labels), self.truth))
         if comm.is_main_process():
+            cameras = self.cameras if self.cameras.max() > 0 else None
             quality = label_free_quality(
-                found,
-                features.numpy(),
-                networks.numpy(),
-                previous=self.labels,
-                cameras=self.cameras if self.cameras.max() > 0 else None,
+                found, features.numpy(), networks.numpy(), previous=self.labels, cameras=cameras
             )
-            scalars = {f"{LABEL_FREE}{name}": value for name, value in quality.items()}
-            self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)
-        return found
+            scalars.update({f"{LABEL_FREE}{name}": value for name, value in quality.items()})
+        return found, scalars
 
     def state_dict(self) -> dict:
         return {"labels": None if self.labels is None else self.labels.state_dict()}
@@ -134,18 +142,6 @@ class PseudoLabelHook(HookBase):
             )
         logger.warning(f"{message}: keeping the previous epoch's {self.labels.num_clusters} clusters")
 
-    def _record(self, found: PseudoLabels, extraction_seconds: float, clustering_seconds: float) -> None:
-        scalars = {
-            "clusters": found.num_clusters,
-            "unclustered": found.num_outliers,
-            "largest_cluster": found.largest,
-            "extraction_seconds": extraction_seconds,
-            "clustering_seconds": clustering_seconds,
-        }
-        if self.truth is not None:
-            scalars.update(agreement(np.asarray(found.labels), self.truth))
-        self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)
-
 
 class FinalQualityHook(HookBase):
     """Look at the last epoch's model, too, as the next epoch would, had there been one.
@@ -157,4 +153,5 @@ class FinalQualityHook(HookBase):
         trainer = self.trainer
         if trainer.epoch + 1 == trainer.max_epoch:
             with trainer.stop.phase(trainer.iters_per_epoch):
-                trainer.label_hook.look()
+                _, scalars = trainer.label_hook.look()
+            trainer.storage.put_scalars(smoothing_hint=False, **scalars)

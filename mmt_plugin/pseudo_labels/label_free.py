@@ -50,18 +50,19 @@ def label_free_quality(
             few images are given up; a labelling that buys one with another gains nothing.
     """
     labels, readable = found.labels, ~np.isnan(features).any(axis=1)
+    rows = slice(None) if readable.all() else readable  # a slice copies nothing
     quality = {"clustered": float((labels >= 0).mean())}
     if found.num_clusters:
         quality["median_size"] = float(np.median(found.counts))
         if cameras is not None:
             quality["cross_camera"] = _cross_camera(labels, cameras)
     if len(networks) > 1:
-        pairs = combinations(networks[:, readable], 2)
+        pairs = combinations((network[rows] for network in networks), 2)
         quality["twin_agreement"] = float(np.mean([common_neighbours(one, two) for one, two in pairs]))
     if previous is not None:
         quality["stability"] = stability(labels, previous.labels)
     if found.num_clusters > 1:
-        quality["silhouette"] = silhouette(features[readable], labels[readable])
+        quality["silhouette"] = silhouette(features[rows], labels[rows])
     if "stability" in quality and "silhouette" in quality:
         quality["score"] = quality["stability"] * max(quality["silhouette"], 0.0) * quality["clustered"]
     return quality
