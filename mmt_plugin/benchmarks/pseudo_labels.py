@@ -13,9 +13,9 @@ from sklearn.cluster import DBSCAN
 from tabulate import tabulate
 
 from mmt_plugin.pseudo_labels import agreement, dbscan, graph_from_neighbours
-from mmt_plugin.pseudo_labels.exact_search import fastest_product_dtype
 from mmt_plugin.pseudo_labels.jaccard import neighbour_lists
 from mmt_plugin.pseudo_labels.labels import with_singletons
+from mmt_plugin.pseudo_labels.shortlists import fastest_product_dtype
 from mmt_plugin.pseudo_labels.stages import Stages
 
 from .features import clustered_features

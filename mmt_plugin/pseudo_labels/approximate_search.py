@@ -1,8 +1,8 @@
-"""Approximate k-nearest neighbours by a faiss index, for sets that are too large to compare all pairs.
+"""Approximate k-nearest neighbours, for sets that are too large to compare all pairs.
 
 Shapes: N images, D feature size, k list width.
 
-Both indexes lose neighbours, and labels change with them. So the share of true neighbours that is found is
+Both searches lose neighbours, and labels change with them. So the share of true neighbours that is found is
 measured on a sample of the images, against an exhaustive search, and logged.
 """
 
@@ -12,73 +12,65 @@ import faiss
 import numpy as np
 from tqdm import tqdm
 
+from . import cell_search
+
 logger = logging.getLogger("fastreid.mmt.pseudo_labels")
 
-# HNSW: links an image, candidates while building and while searching. IVF: share of the cells that are
-# visited.
+# HNSW: links an image, candidates while building and while searching.
 HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 32, 80, 160
-IVF_PROBED = 1 / 16
 
 # Images whose true neighbours are searched to measure recall; images per call, for the progress bar.
 RECALL_SAMPLE = 1000
 BLOCK = 16384
 
 
-def search(features: np.ndarray, k: int, index: str) -> tuple[np.ndarray, np.ndarray, float]:
+def search(features: np.ndarray, k: int, method: str) -> tuple[np.ndarray, np.ndarray, float]:
     """Find approximately every image's k nearest other images.
 
     Args:
         features: N x D float32, finite.
         k: list width, at least 1; the image itself is never listed.
-        index: one of `INDEXES`.
+        method: one of `SEARCHES`.
 
     Returns:
         indices: N x k int32, nearest first; -1 where the search found too few images.
         distances: N x k float32, squared Euclidean; infinite where it found too few.
         recall: share of the k true neighbours that were found, on a sample.
     """
-    built = INDEXES[index](features)
-    indices = np.empty((len(features), k), dtype=np.int32)
-    distances = np.empty((len(features), k), dtype=np.float32)
-    with tqdm(total=len(features), desc=f"{index} search", unit="image", disable=None) as bar:
-        for start in range(0, len(features), BLOCK):
-            rows = slice(start, start + BLOCK)
-            # One more than wanted, for the image itself.
-            found_distances, found = built.search(features[rows], k + 1)
-            own = np.arange(start, start + len(found))
-            indices[rows], distances[rows] = _without_self(own, found, found_distances)
-            bar.update(len(found))
+    indices, distances = SEARCHES[method](features, k)
     recall = _recall(features, indices)
-    logger.info("Approximate neighbours (%s): recall@%d %.3f on a sample.", index, k, recall)
+    logger.info("Approximate neighbours (%s): recall@%d %.3f on a sample.", method, k, recall)
     return indices, distances, recall
 
 
-def _build_hnsw(features: np.ndarray) -> faiss.Index:
-    """A navigable small-world graph over the images."""
-    index = faiss.IndexHNSWFlat(features.shape[1], HNSW_LINKS)
-    index.hnsw.efConstruction, index.hnsw.efSearch = HNSW_BUILD, HNSW_SEARCH
-    with tqdm(total=len(features), desc="hnsw index", unit="image", disable=None) as bar:
+def _search_graph(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Walk faiss's navigable small-world graph over the images."""
+    graph = _build_graph(features)
+    indices = np.empty((len(features), k), dtype=np.int32)
+    distances = np.empty((len(features), k), dtype=np.float32)
+    with tqdm(total=len(features), desc="hnsw search", unit="image", disable=None) as bar:
+        for start in range(0, len(features), BLOCK):
+            rows = slice(start, start + BLOCK)
+            # One more than wanted, for the image itself.
+            found_distances, found = graph.search(features[rows], k + 1)
+            own = np.arange(start, start + len(found))
+            indices[rows], distances[rows] = _without_self(own, found, found_distances)
+            bar.update(len(found))
+    return indices, distances
+
+
+def _build_graph(features: np.ndarray) -> faiss.Index:
+    graph = faiss.IndexHNSWFlat(features.shape[1], HNSW_LINKS)
+    graph.hnsw.efConstruction, graph.hnsw.efSearch = HNSW_BUILD, HNSW_SEARCH
+    with tqdm(total=len(features), desc="hnsw graph", unit="image", disable=None) as bar:
         for start in range(0, len(features), BLOCK):
             block = features[start : start + BLOCK]
-            index.add(block)
+            graph.add(block)
             bar.update(len(block))
-    return index
+    return graph
 
 
-def _build_ivf(features: np.ndarray) -> faiss.Index:
-    """Cells around k-means centres; a search visits the nearest of them."""
-    cells = max(1, min(int(4 * len(features) ** 0.5), len(features) // 39))
-    quantizer = faiss.IndexFlatL2(features.shape[1])
-    index = faiss.IndexIVFFlat(quantizer, features.shape[1], cells)
-    # faiss warns on small sets, which an approximate search is not for, but serves.
-    index.cp.min_points_per_centroid = 1
-    index.train(features)
-    index.add(features)
-    index.nprobe = max(1, round(cells * IVF_PROBED))
-    return index
-
-
-INDEXES = {"hnsw": _build_hnsw, "ivf": _build_ivf}
+SEARCHES = {"hnsw": _search_graph, "ivf": cell_search.search}
 
 
 def _without_self(own: np.ndarray, found: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from . import approximate_search, exact_search
 from .inputs import as_feature_matrix, search_device
 
-SEARCHES = ("exact", *approximate_search.INDEXES)
+SEARCHES = ("exact", *approximate_search.SEARCHES)
 
 # Images of a block of distances (16 MiB).
 BLOCK = 2048
@@ -51,7 +51,7 @@ def nearest_neighbours(
     Args:
         features: N x D, any floating type.
         k: list width, the image itself included; 1 <= k <= N.
-        search: "exact", or an approximate index: "hnsw" or "ivf".
+        search: "exact", or an approximate search: "hnsw" or "ivf".
         device: where the exact search runs. None: where the features are.
 
     Returns:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmt_plugin.pseudo_labels import exact_search, nearest_neighbours, neighbours
+from mmt_plugin.pseudo_labels import cell_search, exact_search, nearest_neighbours, neighbours, shortlists
 from mmt_plugin.pseudo_labels.neighbours import farthest_squared_distances, search_others
 
 
@@ -14,7 +14,7 @@ def squared_distances(features):
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def product_dtype(request, monkeypatch):
     """Both precisions of the product, whichever this processor is faster at."""
-    monkeypatch.setattr(exact_search, "fastest_product_dtype", lambda: request.param)
+    monkeypatch.setattr(shortlists, "fastest_product_dtype", lambda: request.param)
     return request.param
 
 
@@ -71,7 +71,7 @@ def test_block_size_changes_nothing(identity_features, monkeypatch):
     features, _ = identity_features(550, 24)
     lists = nearest_neighbours(features, 12)
     farthest = farthest_squared_distances(features)
-    monkeypatch.setattr(exact_search, "BLOCK", 128)
+    monkeypatch.setattr(shortlists, "BLOCK", 128)
     monkeypatch.setattr(neighbours, "BLOCK", 100)
     blocked = nearest_neighbours(features, 12)
     assert np.array_equal(blocked.indices, lists.indices)
@@ -130,7 +130,8 @@ def test_unknown_search_is_refused():
 
 
 @pytest.mark.parametrize("search", ["hnsw", "ivf"])
-def test_approximate_lists_are_well_formed(identity_features, search):
+def test_approximate_lists_are_well_formed(identity_features, monkeypatch, search):
+    monkeypatch.setattr(cell_search, "CELL_IMAGES", 40)
     features, _ = identity_features(700, 24)
     features[5:9] = features[4]
     exact = nearest_neighbours(features, 10)
@@ -142,3 +143,34 @@ def test_approximate_lists_are_well_formed(identity_features, search):
     # The sample holds all 700 images.
     assert lists.recall == pytest.approx(found, abs=0.01)
     assert lists.recall > 0.6
+
+
+@pytest.mark.parametrize("blocks", [1536, 64])
+def test_cells_that_compare_all_pairs_find_the_exact_lists(
+    identity_features, product_dtype, monkeypatch, blocks
+):
+    monkeypatch.setattr(cell_search, "CELL_IMAGES", 60)
+    monkeypatch.setattr(cell_search, "COMPARED", 1.0)
+    monkeypatch.setattr(shortlists, "BLOCK", blocks)
+    features, _ = identity_features(500, 24)
+    features[5:9] = features[4]
+    lists = nearest_neighbours(features, 10, search="ivf")
+    exact = nearest_neighbours(features, 10)
+    assert np.array_equal(lists.distances, exact.distances)
+    assert lists.recall == 1.0
+
+
+def test_fewer_pairs_find_fewer_neighbours(identity_features, monkeypatch):
+    monkeypatch.setattr(cell_search, "CELL_IMAGES", 30)
+    features, _ = identity_features(900, 24)
+    recalls = []
+    for share in (0.0, 0.03, 1.0):
+        monkeypatch.setattr(cell_search, "COMPARED", share)
+        recalls.append(nearest_neighbours(features, 10, search="ivf").recall)
+    assert recalls == sorted(set(recalls))
+
+
+def test_a_set_smaller_than_a_cell_is_searched_whole(identity_features):
+    features, _ = identity_features(3, 8)
+    lists = nearest_neighbours(features, 3, search="ivf")
+    assert np.array_equal(lists.indices, nearest_neighbours(features, 3).indices)
