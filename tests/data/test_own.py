@@ -53,7 +53,7 @@ def configured(tiny_config):
     return make
 
 
-def train_of(cfg, short=True):
+def train_of(cfg):
     """Training items, without the data set's name before identity and camera."""
     name = cfg.DATASETS.TARGETS[0]
     return [

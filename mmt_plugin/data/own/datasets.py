@@ -9,13 +9,12 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from mmt_plugin.config_own import FOLDER, is_own
-from mmt_plugin.data.dataset import DatasetError
+from mmt_plugin.data.dataset import DatasetError, Item
 
 from .crops import GALLERY, QUERY, TRAIN, Crop, known
 from .folder import read_folder
 from .table import read_table
 
-Item = tuple[str, int | str, int | str]
 JUNK_ID = -1
 
 

@@ -101,6 +101,4 @@ def _check_text(path: Path) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise DatasetError(
-            f"the file name {os.fsencode(path)!r} is not valid {os.sys.getfilesystemencoding()}: rename it"
-        ) from None
+        raise DatasetError(f"the file name {os.fsencode(path)!r} is not valid UTF-8: rename it") from None
