@@ -14,6 +14,7 @@ from os import PathLike
 from fastreid.config import CfgNode, get_cfg
 
 from mmt_plugin.config_labels import label_rules
+from mmt_plugin.config_own import add_own_config, own_rules
 from mmt_plugin.config_plus import plus_rules
 from mmt_plugin.config_rules import method_rules, trust_rules
 from mmt_plugin.data.synthetic import add_synthetic_config
@@ -38,7 +39,7 @@ def add_mmt_config(cfg: CfgNode) -> None:
     # Seed of everything random in a run: weights, batches, augmentation.
     _C.SEED = 1
     # Target domain(s), whose identity labels are never used for training. DATASETS.NAMES is the labelled
-    # source.
+    # source. Names are fastreid's, or "folder:<path>" and "csv:<path>" of own crops.
     _C.DATASETS.TARGETS = ()
     # Iterations of one epoch; 0 means one pass over the training images, as in fastreid.
     _C.SOLVER.ITERS_PER_EPOCH = 0
@@ -61,6 +62,7 @@ def add_mmt_config(cfg: CfgNode) -> None:
 
     _add_method_config(_C)
     _add_pseudo_label_config(_C)
+    add_own_config(_C)
     add_synthetic_config(_C)
 
 
@@ -181,6 +183,7 @@ def _add_method_config(_C: CfgNode) -> None:
 
     _C.MMT.SELECTION = CfgNode()
     # Which teacher is used for inference. "last": the first pair's at the last epoch, no label is looked at.
+    # "stable": the first pair's at the epoch of the best label_free/score, no label is looked at either.
     # "best": the best mAP of any epoch on SELECTION.DATASET, whose labels are then used (the published code:
     # the target test set).
     _C.MMT.SELECTION.RULE = "last"
@@ -249,6 +252,7 @@ def check_config(cfg: CfgNode) -> None:
         *method_rules(cfg),
         *plus_rules(cfg),
         *label_rules(cfg.PSEUDO_LABELS),
+        *own_rules(cfg),
         *trust_rules(cfg),
     )
     problems = [message for holds, message in rules if not holds]

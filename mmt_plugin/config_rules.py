@@ -77,8 +77,13 @@ def method_rules(cfg: CfgNode) -> list[tuple[bool, str]]:
             "teach each other",
         ),
         (
-            mmt.SELECTION.RULE in ("last", "best"),
-            f"MMT.SELECTION.RULE is {mmt.SELECTION.RULE!r}; choose 'last' or 'best'",
+            mmt.SELECTION.RULE in ("last", "stable", "best"),
+            f"MMT.SELECTION.RULE is {mmt.SELECTION.RULE!r}; choose 'last', 'stable' or 'best'",
+        ),
+        (
+            mmt.SELECTION.RULE != "stable" or clustered,
+            "MMT.SELECTION.RULE 'stable' compares clusterings, but PSEUDO_LABELS.METHOD 'ground_truth' makes "
+            "none",
         ),
         (
             mmt.SELECTION.RULE != "best" or mmt.SELECTION.DATASET in cfg.DATASETS.TESTS,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny import REPOSITORY, TINY, as_options
 
+from mmt_plugin import data
 from mmt_plugin.config import load_config
-from mmt_plugin.data import synthetic
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +33,11 @@ def tiny_config(datasets_root, monkeypatch, tmp_path):
             **{k.replace("__", "."): v for k, v in overrides.items()},
         }
         cfg = load_config(REPOSITORY / "configs" / "synthetic" / f"{name}.yml", as_options(settings))
-        synthetic.configure(cfg)
+        data.configure(cfg)
         return cfg
 
     yield make
-    synthetic.configure(load_config(REPOSITORY / "configs" / "synthetic" / "plaza2metro_mmt.yml"))
+    data.configure(load_config(REPOSITORY / "configs" / "synthetic" / "plaza2metro_mmt.yml"))
 
 
 @pytest.fixture

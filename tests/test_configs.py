@@ -12,8 +12,8 @@ import torch
 from fastreid.engine import DefaultTrainer
 from tiny import REPOSITORY, as_options
 
+from mmt_plugin import data
 from mmt_plugin.config import check_config, load_config
-from mmt_plugin.data import synthetic
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.pipeline import source_config
 
@@ -54,6 +54,7 @@ UDA_RECIPES = [
 ]
 OPENUNREID_RECIPES = ["openunreid/market2duke", "openunreid/duke2market"]
 USL_RECIPES = ["usl/market", "usl/duke", "usl/msmt", "usl/synthmetro"]
+OWN_RECIPES = ["own/folder", "own/folder_no_source", "own/synthetic"]
 REGISTERED = {
     "market": "Market1501",
     "duke": "DukeMTMC",
@@ -124,6 +125,7 @@ def is_ours(cfg) -> bool:
 def miniatures(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("miniatures")
     miniature.write_all(root)
+    miniature.write_crops(root)
     return root
 
 
@@ -140,9 +142,9 @@ def use_datasets(monkeypatch):
 
 @pytest.fixture
 def configure_world():
-    """`synthetic.configure`, undone after the test."""
-    yield synthetic.configure
-    synthetic.configure(load_config(CONFIGS / "Base-mmt.yml"))
+    """`data.configure`, undone after the test."""
+    yield data.configure
+    data.configure(load_config(CONFIGS / "Base-mmt.yml"))
 
 
 def test_every_task_has_its_recipes():
@@ -153,6 +155,7 @@ def test_every_task_has_its_recipes():
         *UDA_RECIPES,
         *OPENUNREID_RECIPES,
         *USL_RECIPES,
+        *OWN_RECIPES,
     ]
     assert sorted(recipe for recipe in RECIPES if not recipe.startswith("synthetic/")) == sorted(expected)
 
@@ -253,6 +256,18 @@ def test_unsupervised_recipe_knows_no_source(recipe):
     assert tuple(cfg.DATASETS.TARGETS) == (REGISTERED[recipe.removeprefix("usl/")],)
     assert not cfg.MMT.SOURCE.PRETRAIN
     assert not cfg.MMT.JOINT.ENABLED
+
+
+@pytest.mark.parametrize("recipe", OWN_RECIPES)
+def test_recipe_for_own_crops_asks_for_nothing_but_them(recipe):
+    cfg = load(recipe)
+    assert f"logs/{recipe}" == cfg.OUTPUT_DIR
+    assert (tuple(cfg.DATASETS.TARGETS), tuple(cfg.DATASETS.TESTS)) == (("folder:crops",), ())
+    assert cfg.MMT.SELECTION.RULE == "stable"
+    assert cfg.PSEUDO_LABELS.METHOD == "dbscan"
+    assert not cfg.PSEUDO_LABELS.CAMERA_AWARE.ENABLED
+    assert (tuple(cfg.DATASETS.NAMES) == ()) == (recipe == "own/folder_no_source")
+    assert (recipe != "own/folder_no_source") == cfg.MMT.SOURCE.PRETRAIN
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

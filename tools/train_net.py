@@ -11,10 +11,11 @@ from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, default_argument_parser, default_setup
 from fastreid.utils.checkpoint import Checkpointer
 
-from mmt_plugin import host
+from mmt_plugin import data, host
 from mmt_plugin.config import ConfigError, check_config, load_config
-from mmt_plugin.data import synthetic
 from mmt_plugin.data.build import build_extraction_loader, training_items
+from mmt_plugin.data.checks import check_test_sets
+from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.data.unreadable import TooManyUnreadableError
 from mmt_plugin.engine import MMTTrainer, load_for_evaluation, run, write_results
 from mmt_plugin.engine.checkpoint import CheckpointError, refuse_overwriting
@@ -31,7 +32,7 @@ def load_checked_config(args) -> CfgNode:
     host.resolve_device(cfg)
     if is_mmt(cfg):
         check_config(cfg)
-    synthetic.configure(cfg)
+    data.configure(cfg)
     cfg.freeze()
     return cfg
 
@@ -44,7 +45,16 @@ def evaluate(cfg: CfgNode) -> dict:
     """Evaluate MODEL.WEIGHTS, and record the metrics as evaluation.json in OUTPUT_DIR.
 
     With TEST.PRECISE_BN, BN statistics are first re-estimated on that dataset's training images.
+
+    Raises:
+        ConfigError: there is no test set.
     """
+    if not cfg.DATASETS.TESTS:
+        raise ConfigError(
+            "--eval-only: DATASETS.TESTS is empty, and metrics need labelled query and gallery images; name "
+            "a test set, or read the label_free measures of the run's results.json"
+        )
+    check_test_sets(cfg.DATASETS.TESTS)
     if not is_mmt(cfg):
         model = DefaultTrainer.build_model(cfg)
         Checkpointer(model).load(cfg.MODEL.WEIGHTS)
@@ -78,6 +88,7 @@ def main(args) -> dict:
 EXPLAINED = (
     ConfigError,
     CheckpointError,
+    DatasetError,
     DegenerateClusteringError,
     FileNotFoundError,
     FloatingPointError,

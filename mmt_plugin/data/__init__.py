@@ -1,5 +1,18 @@
 """Datasets, transforms, samplers and loaders."""
 
-from . import synthetic, visda  # registers their datasets
+from fastreid.config import CfgNode
 
-__all__ = ["synthetic", "visda"]
+from . import own, synthetic, visda  # registers their datasets
+
+__all__ = ["configure", "own", "synthetic", "visda"]
+
+
+def configure(cfg: CfgNode) -> None:
+    """Make the names in a config stand, in this process, for the data it describes: the built-in world of its
+    size, and own folders and lists.
+
+    Raises:
+        ValueError: a value is out of range; the message names the key.
+    """
+    synthetic.configure(cfg)
+    own.configure(cfg)

@@ -17,7 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from mmt_plugin.host.prefetch import shut_down
 
-from .dataset import Item, TestImages, TrainImages
+from .dataset import DatasetError, Item, TestImages, TrainImages
 from .samplers import IdentityBatchSampler, ShuffledBatchSampler
 from .transforms import build_train_transform
 from .unreadable import UnreadableImages, unreadable_rows
@@ -38,7 +38,7 @@ def training_items(names: Sequence[str], combineall: bool = False) -> list[Item]
     and rank.
 
     Raises:
-        RuntimeError: if there are none.
+        DatasetError: if there are none.
     """
     items: list[Item] = []
     for name in names:
@@ -47,8 +47,32 @@ def training_items(names: Sequence[str], combineall: bool = False) -> list[Item]
             dataset.show_train()
         items.extend(dataset.train)
     if not items:
-        raise RuntimeError(f"no training images in {', '.join(names)}")
+        raise DatasetError(f"no training images in {', '.join(names)}")
     return sorted(items)
+
+
+def training_tracklets(names: Sequence[str], items: Sequence[Item]) -> np.ndarray:
+    """Number of each image's tracklet, N integers; -1 for an image of none.
+
+    Args:
+        names: data sets; only own folders and lists know tracklets.
+        items: their N training images.
+
+    Raises:
+        DatasetError: no image has a tracklet.
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        known.update(getattr(build_dataset(name), "tracklets", {}))
+    tracklets = [known.get(item[0], "") for item in items]
+    if not any(tracklets):
+        raise DatasetError(
+            f"PSEUDO_LABELS.MUST_LINK is True, but the images of {', '.join(names)} name no tracklets: add a "
+            "group (?P<tracklet>...) to DATASETS.OWN.PATTERN or a column tracklet to the CSV file, or set it "
+            "False"
+        )
+    numbers = dense_ids(["", *tracklets])[1:]  # "" comes first
+    return numbers - 1
 
 
 def dense_ids(values: Sequence) -> np.ndarray:

@@ -12,6 +12,12 @@ from .unreadable import read_or_nan
 Item = tuple[str, int | str, int | str]
 
 
+class DatasetError(RuntimeError):
+    """Data that cannot be used as the configuration asks; the message names the file or key, and what to
+    change.
+    """
+
+
 class TrainImages(Dataset):
     """Augmented views of training images.
 

@@ -49,6 +49,8 @@ def log_banner(cfg: CfgNode, num_images: int, iters_per_epoch: int) -> None:
         f"images per BN: {per_bn}{' of one domain' if cfg.MMT.DSBN.ENABLED else ''}",
         f"seed: {cfg.SEED}",
     ]
+    if not cfg.DATASETS.TESTS:
+        lines.append("no test set (DATASETS.TESTS is empty): no mAP, only what can be told without labels")
     if cfg.MMT.EMA.ENABLED:
         lines.append(f"EMA horizon: {ema_horizon(cfg):.0f} iterations of the run's {iterations}")
     logger.info("Mutual Mean-Teaching\n  " + "\n  ".join(lines))

@@ -1,4 +1,4 @@
-"""Hooks of an adaptation run: EMA teachers, selection and checkpoints, and what a person following the run
+"""Hooks of an adaptation run: EMA teachers and checkpoints, and what a person following the run
 sees.
 """
 
@@ -15,13 +15,11 @@ from tqdm import tqdm
 
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.evaluation.networks import network_names
-from mmt_plugin.host.checkpoint import load_weights
 from mmt_plugin.modeling.collectives import average_over_processes
 from mmt_plugin.modeling.layers import running_statistics
 from mmt_plugin.reporting import draw_rank_list
 
 from .banner import images_per_bn
-from .checkpoint import BEST
 
 if TYPE_CHECKING:
     from .trainer import MMTTrainer
@@ -60,50 +58,6 @@ class BatchNormHook(HookBase):
 
     def after_epoch(self) -> None:
         average_over_processes(running_statistics(self.trainer.raw_model))
-
-
-class SelectionHook(HookBase):
-    """Keep the epoch and network with the best mAP on a labelled set. For MMT.SELECTION.RULE "best" only."""
-
-    def __init__(self, dataset: str, prefix: str):
-        """
-        Args:
-            dataset: name of the labelled set.
-            prefix: what its metrics are called by, "" or "<dataset>/".
-        """
-        self.dataset, self.prefix = dataset, prefix
-        self.best = self.best_on_disk = -1.0
-
-    def before_train(self) -> None:
-        """Never replace the model of an earlier, interrupted part of the run by a worse one."""
-        path = Path(self.trainer.checkpointer.save_dir, f"{BEST}.pth")
-        if path.exists():
-            # Mapped into memory: only the number is read, not the weights.
-            self.best_on_disk = load_weights(str(path), mmap=True)["SelectionHook"]["best"]
-
-    def after_epoch(self) -> None:
-        model, latest = self.trainer.raw_model, self.trainer.storage.latest()
-        scores = [latest.get(f"{self.prefix}{name}/mAP", (-1.0, -1)) for name in network_names(model)]
-        if not comm.is_main_process() or any(when != self.trainer.storage.iter for _, when in scores):
-            return  # not evaluated in this epoch
-        values = [value for value, _ in scores]
-        model.inference_index.fill_(max(range(len(values)), key=values.__getitem__))
-        if max(values) <= self.best:
-            return
-        self.best = max(values)
-        if self.best > self.best_on_disk:
-            name = network_names(model)[int(model.inference_index)]
-            logger.info(
-                f"Best mAP so far on {self.dataset}: {self.best:.2f} ({name}), selected with that set's "
-                "labels"
-            )
-            self.trainer.checkpointer.save(BEST, epoch=self.trainer.epoch)
-
-    def state_dict(self) -> dict:
-        return {"best": self.best}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.best = state["best"]
 
 
 class UnreadableHook(HookBase):
@@ -152,8 +106,8 @@ class ProgressBar(HookBase):
 
 
 class EpochReport(HookBase):
-    """One line an epoch: losses, learning rate, clusters and their agreement with the truth, images per BN,
-    mAP, time left.
+    """One line an epoch: losses, learning rate, clusters, their agreement with the truth and what can be told
+    without it, images per BN, mAP, time left.
     """
 
     # (name in the event storage, how to print it); names that a run does not record are left out.
@@ -170,6 +124,11 @@ class EpochReport(HookBase):
         ("largest_cluster", "largest {:.0f}"),
         ("ARI", "ARI {:.3f}"),
         ("NMI", "NMI {:.3f}"),
+        ("label_free/stability", "stability {:.3f}"),
+        ("label_free/silhouette", "silhouette {:.3f}"),
+        ("label_free/twin_agreement", "twin agreement {:.3f}"),
+        ("label_free/cross_camera", "cross-camera {:.3f}"),
+        ("label_free/score", "score {:.3f}"),
         ("unreadable", "unreadable {:.0f}"),
         ("skipped_steps", "skipped steps {:.0f}"),
     )

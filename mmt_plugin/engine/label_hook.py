@@ -10,13 +10,17 @@ from fastreid.config import CfgNode
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 
-from mmt_plugin.data.build import build_extraction_loader, dense_ids
+from mmt_plugin.data.build import build_extraction_loader, dense_ids, training_tracklets
+from mmt_plugin.data.checks import check_cameras
 from mmt_plugin.data.dataset import Item
-from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster
+from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster, label_free_quality
 
 from .features import extract_features
 
 logger = logging.getLogger("fastreid.mmt.labels")
+
+# What the scalars begin with that are computed without annotations.
+LABEL_FREE = "label_free/"
 
 
 class DegenerateClusteringError(RuntimeError):
@@ -48,27 +52,56 @@ class PseudoLabelHook(HookBase):
         truth = dense_ids([item[1] for item in items])
         # Only ever compared with, for the log. Sets without annotations give every image the same identity.
         self.truth = truth if truth.max() > 0 else None
+        check_cameras(cfg, items)
         self.cameras = dense_ids([item[2] for item in items])
+        must_link = cfg.PSEUDO_LABELS.MUST_LINK
+        self.tracklets = training_tracklets(cfg.DATASETS.TARGETS, items) if must_link else None
         self.labels: PseudoLabels | None = None
 
     def before_epoch(self) -> None:
         if self.trainer.steps_done:  # resumed within the epoch: its labels and classifiers are there
             self.trainer.set_labels(self.labels.labels)
             return
-        start = time.perf_counter()
         with self.trainer.stop.phase(steps=0):
-            features = extract_features(self.trainer.raw_model, self.loader).mean(dim=0)
-            if self.cfg.PSEUDO_LABELS.NORMALIZE:
-                features = F.normalize(features, dim=1)
-            extracted = time.perf_counter()
-            found = self._cluster_once(features)
-        self._record(found, extracted - start, time.perf_counter() - extracted)
+            found, scalars = self.look()
+        self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)
         if found.num_clusters < 2:
             self._keep_previous(found)
         else:
             self.labels = found
             self.trainer.restart_classifiers(found.centroids, found.num_clusters)
         self.trainer.set_labels(self.labels.labels)
+
+    def look(self) -> tuple[PseudoLabels, dict[str, float]]:
+        """Cluster the training images as the networks see them now. Changes nothing.
+
+        Returns:
+            The clusters, and what they are like, by the name of the scalar; without annotations only on the
+            main process.
+        """
+        start = time.perf_counter()
+        networks = extract_features(self.trainer.raw_model, self.loader)
+        features = networks.mean(dim=0)
+        if self.cfg.PSEUDO_LABELS.NORMALIZE:
+            features = F.normalize(features, dim=1)
+        extracted = time.perf_counter()
+        found = self._cluster_once(features)
+        scalars = {
+            "clusters": found.num_clusters,
+            "unclustered": found.num_outliers,
+            "largest_cluster": found.largest,
+            "extraction_seconds": extracted - start,
+            "clustering_seconds": time.perf_counter() - extracted,
+        }
+        if self.truth is not None:
+            scalars.update(agreement(np.asarray(found.labels), self.truth))
+        if comm.is_main_process():
+            cameras = self.cameras if self.cameras.max() > 0 else None
+            quality = label_free_quality(
+                found, features.numpy(), networks.numpy(), previous=self.labels, cameras=cameras
+            )
+            scalars.update({f"{LABEL_FREE}{name}": value for name, value in quality.items()})
+        return found, scalars
 
     def state_dict(self) -> dict:
         return {"labels": None if self.labels is None else self.labels.state_dict()}
@@ -82,9 +115,13 @@ class PseudoLabelHook(HookBase):
         self.trainer.data_loader.skipped[-1].add(np.flatnonzero(unreadable).tolist())
         found = None
         if comm.is_main_process():
-            device, cameras = self.trainer.raw_model.device, self.cameras[~unreadable]
             found = cluster(
-                features[~unreadable], self.cfg, cameras=cameras, previous=self.labels, device=device
+                features[~unreadable],
+                self.cfg,
+                cameras=self.cameras[~unreadable],
+                tracklets=None if self.tracklets is None else self.tracklets[~unreadable],
+                previous=self.labels,
+                device=self.trainer.raw_model.device,
             )
             labels = np.full(len(unreadable), -1)
             labels[~unreadable] = found.labels
@@ -105,14 +142,16 @@ class PseudoLabelHook(HookBase):
             )
         logger.warning(f"{message}: keeping the previous epoch's {self.labels.num_clusters} clusters")
 
-    def _record(self, found: PseudoLabels, extraction_seconds: float, clustering_seconds: float) -> None:
-        scalars = {
-            "clusters": found.num_clusters,
-            "unclustered": found.num_outliers,
-            "largest_cluster": found.largest,
-            "extraction_seconds": extraction_seconds,
-            "clustering_seconds": clustering_seconds,
-        }
-        if self.truth is not None:
-            scalars.update(agreement(np.asarray(found.labels), self.truth))
-        self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)
+
+class FinalQualityHook(HookBase):
+    """Look at the last epoch's model, too, as the next epoch would, had there been one.
+
+    For runs that have nothing else to judge it by: without a test set, or selected without labels.
+    """
+
+    def after_epoch(self) -> None:
+        trainer = self.trainer
+        if trainer.epoch + 1 == trainer.max_epoch:
+            with trainer.stop.phase(trainer.iters_per_epoch):
+                _, scalars = trainer.label_hook.look()
+            trainer.storage.put_scalars(smoothing_hint=False, **scalars)

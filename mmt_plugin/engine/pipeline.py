@@ -15,7 +15,7 @@ from fastreid.utils import comm
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.host.checkpoint import replace_when_complete
 
-from .checkpoint import CheckpointError
+from .checkpoint import BEST, CheckpointError
 from .hooks import draw_results
 from .recipe import recipe_changes
 from .run_folder import claimed
@@ -91,26 +91,47 @@ def train(cfg: CfgNode, resume: bool) -> dict:
         else:  # stopped after its last epoch, before its results were recorded
             results = dict(trainer.evaluate())
         draw_results(trainer)
-    write_results(cfg, RESULTS, results, time.perf_counter() - start, trainer.num_clusters)
-    logger.info(f"Model: {Path(cfg.OUTPUT_DIR, FINAL_MODEL)}; {selection_rule(cfg)}")
+    findings = {
+        "clusters": trainer.num_clusters,
+        "label_free": trainer.label_free_quality,
+        "selected_epoch": trainer.selected_epoch,
+    }
+    write_results(cfg, RESULTS, results, time.perf_counter() - start, findings)
+    if not cfg.DATASETS.TESTS:
+        told = ", ".join(f"{name} {value:.3f}" for name, value in trainer.label_free_quality.items())
+        logger.info(f"Not evaluated, because DATASETS.TESTS is empty. Without labels: {told or 'nothing'}")
+    logger.info(f"Model: {Path(cfg.OUTPUT_DIR, chosen_model(cfg))}; {selection_rule(cfg)}")
     return results
 
 
 def write_results(
-    cfg: CfgNode, file_name: str, metrics: dict, seconds: float, clusters: float | None = None
+    cfg: CfgNode, file_name: str, metrics: dict, seconds: float, findings: dict | None = None
 ) -> None:
     """Record what a stage found, as a JSON file in OUTPUT_DIR. A training's ``results.json`` marks it
     complete.
+
+    Args:
+        cfg: of the stage.
+        file_name: of the record.
+        metrics: in percent, by name; empty without a test set.
+        seconds: that the stage took.
+        findings: what else a training found: clusters, label-free measures, the selected epoch.
     """
     if comm.is_main_process():
         record = {
             "metrics": metrics,
-            "clusters": clusters,
+            "clusters": None,
+            **(findings or {}),
             "minutes": seconds / 60,
             "selection": selection_rule(cfg),
         }
         with replace_when_complete(str(Path(cfg.OUTPUT_DIR, file_name)), "w") as file:
             json.dump(record, file, indent=1, default=float)
+
+
+def chosen_model(cfg: CfgNode) -> str:
+    """File name of the model that MMT.SELECTION.RULE chooses."""
+    return FINAL_MODEL if cfg.MMT.SELECTION.RULE == "last" else f"{BEST}.pth"
 
 
 def selection_rule(cfg: CfgNode) -> str:
@@ -121,6 +142,11 @@ def selection_rule(cfg: CfgNode) -> str:
             "(model_best.pth), labels used"
         )
     kind = "teacher" if cfg.MMT.EMA.ENABLED else "student"
+    if cfg.MMT.SELECTION.RULE == "stable":
+        return (
+            f"inference uses {kind} 1 at the epoch with the best label-free score (model_best.pth); no label "
+            "took part in choosing it"
+        )
     return f"inference uses {kind} 1 at the last epoch; no label took part in choosing it"
 
 

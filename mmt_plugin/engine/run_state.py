@@ -60,6 +60,13 @@ class RunState(HookBase):
         for writer in self.writers:
             written_until(writer).update(self.resumed.get("written", {}))
 
+    def latest(self) -> dict[str, float]:
+        """The last value of every scalar; of a run that is resumed after its end, the checkpoint's."""
+        if hasattr(self.trainer, "storage"):
+            return {name: value for name, (value, _) in self.trainer.storage.latest().items()}
+        recorded = self.resumed.get("scalars", {})
+        return {name: values[-1].item() for name, (values, _, _) in recorded.items()}
+
     def restore_generators(self) -> None:
         """Continue the global random generators; for a run that goes on within an epoch."""
         set_generators(self.resumed["generators"])

@@ -15,7 +15,8 @@ from fastreid.utils.env import seed_all_rng
 from fastreid.utils.events import EventWriter
 from torch import nn
 
-from mmt_plugin.data.build import build_dataset, build_train_loader, end_workers, training_items
+from mmt_plugin.data.build import build_train_loader, end_workers, training_items
+from mmt_plugin.data.checks import check_test_sets
 from mmt_plugin.data.joint import build_joint_loader
 from mmt_plugin.evaluation.networks import EachNetwork, EachNetworkEvaluator, network_names
 from mmt_plugin.modeling import MutualMeanTeaching
@@ -30,12 +31,12 @@ from .hooks import (
     EMAHook,
     EpochReport,
     ProgressBar,
-    SelectionHook,
     UnreadableHook,
 )
-from .label_hook import GroundTruthHook, PseudoLabelHook
+from .label_hook import LABEL_FREE, FinalQualityHook, GroundTruthHook, PseudoLabelHook
 from .optimizer import build_optimizer, forget_moments
 from .run_state import RunState
+from .selection import BestModelHook, SelectionHook, StableSelectionHook
 from .source_classes import SourceClassesHook
 from .step import TrainingStep
 from .stopping import StopHook
@@ -57,8 +58,7 @@ class MMTTrainer(DefaultTrainer):
         items = training_items(
             cfg.DATASETS.TARGETS if clustered else cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL
         )
-        for name in cfg.DATASETS.TESTS:
-            build_dataset(name)  # a missing test set is an error now, not after the first epochs
+        check_test_sets(cfg.DATASETS.TESTS)
         self.source_items = (
             training_items(cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL) if cfg.MMT.JOINT.ENABLED else []
         )
@@ -111,6 +111,23 @@ class MMTTrainer(DefaultTrainer):
         return labels.num_clusters if isinstance(labels, PseudoLabels) else None
 
     @property
+    def selected_epoch(self) -> int | None:
+        """Which epoch's model is the chosen one, counted from 1; known to the main process."""
+        if self.selection is None:
+            return self.max_epoch
+        return None if self.selection.epoch is None else self.selection.epoch + 1
+
+    @property
+    def label_free_quality(self) -> dict[str, float]:
+        """What was last found of the labels without annotations, by name; see the function of this name."""
+        latest = self.run_state.latest()
+        return {
+            name.removeprefix(LABEL_FREE): value
+            for name, value in latest.items()
+            if name.startswith(LABEL_FREE)
+        }
+
+    @property
     def step_was_skipped(self) -> bool:
         """Whether the last iteration changed nothing, because its numbers were not finite."""
         return self._trainer.last_was_skipped
@@ -127,10 +144,9 @@ class MMTTrainer(DefaultTrainer):
         checkpoint follows is on disk, and what comes after it can be done again.
         """
         cfg = self.cfg
-        selection = None
-        if cfg.MMT.SELECTION.RULE == "best":
-            name = cfg.MMT.SELECTION.DATASET
-            selection = SelectionHook(name, "" if len(cfg.DATASETS.TESTS) == 1 else f"{name}/")
+        clustered = isinstance(self.label_hook, PseudoLabelHook)
+        unjudged = clustered and (cfg.MMT.SELECTION.RULE == "stable" or not cfg.DATASETS.TESTS)
+        self.selection = _build_selection(cfg)
         ret = [
             hooks.IterationTimer(),
             self.run_state,
@@ -141,7 +157,8 @@ class MMTTrainer(DefaultTrainer):
             UnreadableHook() if cfg.DATALOADER.ON_BAD_IMAGE == "skip" else None,
             BatchNormHook(),
             hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.evaluate),
-            selection,
+            FinalQualityHook() if unjudged else None,
+            self.selection,
             EpochReport(cfg),
             hooks.PeriodicWriter(writers, 200),
             hooks.LRScheduler(self.optimizer, self.scheduler),
@@ -279,6 +296,14 @@ def load_for_evaluation(cfg: CfgNode) -> MutualMeanTeaching:
     model = MMTTrainer.build_model(_without_pretraining(cfg))
     MMTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
+
+
+def _build_selection(cfg: CfgNode) -> BestModelHook | None:
+    """What MMT.SELECTION.RULE asks for; None for the last epoch's model."""
+    if cfg.MMT.SELECTION.RULE == "best":
+        name = cfg.MMT.SELECTION.DATASET
+        return SelectionHook(name, "" if len(cfg.DATASETS.TESTS) == 1 else f"{name}/")
+    return StableSelectionHook() if cfg.MMT.SELECTION.RULE == "stable" else None
 
 
 def _domain_of(dataset: str, cfg: CfgNode) -> int:

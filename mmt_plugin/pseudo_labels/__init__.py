@@ -7,7 +7,9 @@ from .camera_aware import camera_aware_jaccard_graph
 from .clusters import dbscan, kmeans, rho_eps
 from .generate import cluster
 from .jaccard import graph_from_neighbours, jaccard_graph
+from .label_free import common_neighbours, label_free_quality, silhouette, stability
 from .labels import PseudoLabels
+from .must_link import link_tracklets
 from .neighbours import Neighbours, nearest_neighbours
 from .quality import agreement
 from .reliability import reliable_labels
@@ -18,11 +20,16 @@ __all__ = [
     "agreement",
     "camera_aware_jaccard_graph",
     "cluster",
+    "common_neighbours",
     "dbscan",
     "graph_from_neighbours",
     "jaccard_graph",
     "kmeans",
+    "label_free_quality",
+    "link_tracklets",
     "nearest_neighbours",
     "reliable_labels",
     "rho_eps",
+    "silhouette",
+    "stability",
 ]

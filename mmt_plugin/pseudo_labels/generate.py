@@ -15,6 +15,7 @@ from .clusters import check_eps, dbscan, kmeans, rho_eps
 from .inputs import as_feature_matrix, search_device
 from .jaccard import graph_from_neighbours, neighbour_lists
 from .labels import PseudoLabels, with_singletons
+from .must_link import link_tracklets
 from .neighbours import SEARCHES
 from .reliability import reliable_labels
 from .stages import Stages
@@ -27,6 +28,7 @@ def cluster(
     cfg: Any,
     *,
     cameras: np.ndarray | None = None,
+    tracklets: np.ndarray | None = None,
     previous: PseudoLabels | None = None,
     device: str | torch.device | None = None,
 ) -> PseudoLabels:
@@ -41,6 +43,8 @@ def cluster(
             way.
         cfg: a configuration with a PSEUDO_LABELS node, or that node.
         cameras: N camera numbers, needed if PSEUDO_LABELS.CAMERA_AWARE is enabled.
+        tracklets: N tracklet numbers from 0, -1 for an image of none; those of one tracklet then share a
+            label, see `link_tracklets`. None: nothing is linked.
         previous: an earlier result of the same run, whose DBSCAN radius and independence threshold are kept.
         device: where the exact neighbour search runs. None: where the features are.
 
@@ -63,9 +67,11 @@ def cluster(
         with stages.stage("k-means"):
             labels = kmeans(features, node.KMEANS.NUM_CLUSTERS, node.KMEANS.NUM_ITERATIONS, node.KMEANS.SEED)
         origin = {}
+    if tracklets is not None:
+        labels = link_tracklets(labels, tracklets)
     num_outliers = int((labels < 0).sum())
     if node.OUTLIERS == "singletons":
-        labels = with_singletons(labels)
+        labels = with_singletons(labels, tracklets)
     result = PseudoLabels.from_features(labels, features, **origin)
     logger.info(
         "Pseudo labels of %d images: %d clusters, %d un-clustered images (%s), largest cluster %d%s; %s.",

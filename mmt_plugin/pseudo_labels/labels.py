@@ -101,16 +101,21 @@ class PseudoLabels:
         return cls(*arrays, **{name: state[name] for name in ORIGIN})
 
 
-def with_singletons(labels: np.ndarray) -> np.ndarray:
-    """Number the images of no cluster after the clusters, one each.
+def with_singletons(labels: np.ndarray, tracklets: np.ndarray | None = None) -> np.ndarray:
+    """Number what is in no cluster after the clusters: one each for an image, and for a tracklet.
 
     Args:
         labels: N int64, -1 for an image of no cluster.
+        tracklets: N integers, -1 for an image of no tracklet; None: no image is of one.
 
     Returns:
         N int64.
     """
-    outliers = labels < 0
+    outliers = np.flatnonzero(labels < 0)
+    units = np.arange(len(outliers))
+    if tracklets is not None:
+        own = tracklets[outliers]
+        units = np.unique(np.where(own >= 0, own, own.max(initial=0) + 1 + units), return_inverse=True)[1]
     labels = labels.copy()
-    labels[outliers] = labels.max(initial=-1) + 1 + np.arange(outliers.sum())
+    labels[outliers] = labels.max(initial=-1) + 1 + units
     return labels

@@ -8,7 +8,8 @@ import torch
 from fastreid.utils.events import EventStorage
 
 from mmt_plugin.engine.banner import ema_horizon, images_per_bn, log_banner
-from mmt_plugin.engine.hooks import CheckpointHook, EMAHook, SelectionHook
+from mmt_plugin.engine.hooks import CheckpointHook, EMAHook
+from mmt_plugin.engine.selection import SelectionHook
 
 
 @pytest.mark.parametrize(

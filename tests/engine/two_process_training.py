@@ -6,7 +6,7 @@ import torch
 from fastreid.utils import comm
 from torch import nn
 
-from mmt_plugin.data import synthetic
+from mmt_plugin import data
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.pipeline import train
 from mmt_plugin.modeling.collectives import gather_batch
@@ -18,7 +18,7 @@ SYNC_BATCH = 8  # of both processes together
 def train_and_report(configs: list) -> None:
     """Train each config, and write what this rank ends with to its OUTPUT_DIR/rank<i>.pth."""
     for cfg in configs:
-        synthetic.configure(cfg)
+        data.configure(cfg)
         kept = {}
         report = MMTTrainer.after_train
 
