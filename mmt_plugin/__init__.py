@@ -37,3 +37,7 @@ def __getattr__(name: str) -> Any:
     from .inference import FeatureExtractor
 
     return FeatureExtractor
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

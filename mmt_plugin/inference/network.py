@@ -22,8 +22,6 @@ EXPORTED = {
     "torchscript": "model.torchscript",
     "onnx": "model.onnx",
 }
-# Architectures that consist of one backbone and one head, or of several networks that do.
-ARCHITECTURES = ("MutualMeanTeaching", "Baseline")
 
 
 class ExportError(RuntimeError):
@@ -107,16 +105,11 @@ def load_trained(model: ModelFile) -> PixelsToFeatures:
     """The network as it was trained, its batch normalisation unchanged; evaluation uses the target's.
 
     Raises:
-        CheckpointError: the weights do not fit the configuration, or are not of one backbone and head.
+        CheckpointError: the weights do not fit the configuration, or are of no backbone and head.
     """
     cfg = model.cfg.clone()
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAIN = False
-    if cfg.MODEL.META_ARCHITECTURE not in ARCHITECTURES:
-        raise CheckpointError(
-            f"{os.fspath(model.path)!r} is a {cfg.MODEL.META_ARCHITECTURE} (MODEL.META_ARCHITECTURE); "
-            f"features can be taken from {' and '.join(ARCHITECTURES)} only"
-        )
     network = build_network(cfg)
     load_network(network, inference_weights(str(model.path)), str(model.path))
     return PixelsToFeatures(network, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)

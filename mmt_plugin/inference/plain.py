@@ -71,8 +71,7 @@ def absorb_missing_stem_relu(backbone: nn.Module, pixel_mean: Tensor, pixel_std:
 
     The stem's BN is lifted until no image can make it negative, which leaves a ReLU nothing to do and
     commutes with the max pooling. The two 1 x 1 convolutions that follow carry the constant on, and the
-    running means of their BN layers, raised by as much, take it away again. Instance normalisation removes it
-    anyway.
+    running means of their BN layers, raised by as much, take it away again.
 
     Args:
         backbone: a fastreid ResNet of bottleneck blocks with ordinary BN.
@@ -82,11 +81,11 @@ def absorb_missing_stem_relu(backbone: nn.Module, pixel_mean: Tensor, pixel_std:
         ExportError: blocks or BN layers are of other kinds.
     """
     block, stem = backbone.layer1[0], backbone.bn1
-    norms = [getattr(block.bn1, "BN", block.bn1), block.downsample and block.downsample[1]]
+    norms = [block.bn1, block.downsample and block.downsample[1]]
     if block.conv1.kernel_size != (1, 1) or not all(isinstance(norm, _BatchNorm) for norm in (stem, *norms)):
         raise ExportError(
-            "MODEL.BACKBONE.STEM_RELU is False; fastreid's ResNet always has that ReLU, and only networks of "
-            "50 and more layers with BN can do without it unseen: export safetensors, torchscript or onnx"
+            "MODEL.BACKBONE.STEM_RELU is False; fastreid's ResNet always has that ReLU, which only one of "
+            "50 and more layers, without IBN, can undo: export safetensors, torchscript or onnx"
         )
     darkest, brightest = (-pixel_mean / pixel_std).double(), ((255 - pixel_mean) / pixel_std).double()
     scale = stem.weight.double() / (stem.running_var.double() + stem.eps).sqrt()
@@ -96,5 +95,4 @@ def absorb_missing_stem_relu(backbone: nn.Module, pixel_mean: Tensor, pixel_std:
     lift = (-(lowest - stem.running_mean * scale + stem.bias)).clamp(min=0)
     stem.bias += lift.float()
     for convolution, norm in zip((block.conv1, block.downsample[0]), norms, strict=True):
-        carried = convolution.weight.double()[:, :, 0, 0] @ lift
-        norm.running_mean += carried[-norm.num_features :].float()
+        norm.running_mean += (convolution.weight.double()[:, :, 0, 0] @ lift).float()

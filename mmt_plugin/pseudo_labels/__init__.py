@@ -5,7 +5,7 @@ Usable on any N x D feature matrix; needs neither fastreid nor a GPU.
 
 from .camera_aware import camera_aware_jaccard_graph
 from .clusters import dbscan, kmeans, rho_eps
-from .generate import cluster
+from .generate import METHODS, cluster
 from .jaccard import graph_from_neighbours, jaccard_graph
 from .labels import PseudoLabels
 from .neighbours import Neighbours, nearest_neighbours
@@ -13,6 +13,7 @@ from .quality import agreement
 from .reliability import reliable_labels
 
 __all__ = [
+    "METHODS",
     "Neighbours",
     "PseudoLabels",
     "agreement",

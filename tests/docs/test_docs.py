@@ -42,7 +42,10 @@ def is_key(name: str) -> bool:
 @cache
 def options_of(tool: str) -> frozenset[str]:
     """Options that a tool's parser knows."""
-    words = re.findall(r"\"(--[a-z][a-z-]*)\"", (REPOSITORY / tool).read_text())
+    sources = [REPOSITORY / tool]
+    if tool == "tools/benchmark.py":
+        sources += (REPOSITORY / "mmt_plugin" / "benchmarks").glob("*.py")
+    words = [word for path in sources for word in re.findall(r"\"(--[a-z][a-z-]*)\"", path.read_text())]
     if tool == "tools/train_net.py":
         words += [word for action in default_argument_parser()._actions for word in action.option_strings]
     return frozenset([*words, "--help"])
@@ -110,6 +113,8 @@ def test_make_has_the_targets(page):
 
 @pages
 def test_keys_exist(page):
+    if page.name == "faults.md":  # wrong keys are among the faults
+        return
     for name in KEY.findall(page.read_text()):
         assert is_key(name), f"{page.name}: {name}"
 

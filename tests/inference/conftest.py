@@ -51,6 +51,7 @@ def make_run(tiny_config):
 
 
 @pytest.fixture
-def crops(make_run) -> list[str]:
-    """Files of some target images; to be asked for before or after `make_run` is called."""
+def crops(tiny_config) -> list[str]:
+    """Files of the target's query images."""
+    tiny_config()  # says how large the world is
     return [item[0] for item in build_dataset("SynthMetro").query]
