@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmt_plugin.config import load_config
 from mmt_plugin.engine.checkpoint import BEST, CheckpointError, inference_weights, load_network
+from mmt_plugin.engine.pipeline import FINAL_MODEL
 from mmt_plugin.modeling.network import build_network
 
 CONFIG = "config.yaml"
@@ -65,8 +66,7 @@ class PixelsToFeatures(nn.Module):
 def locate(source: str | os.PathLike) -> ModelFile:
     """The model of a run's folder, of an export's folder, or a checkpoint that a run has written.
 
-    Of a run it is the checkpoint that its rule of selection (MMT.SELECTION.RULE) has chosen: the last, or the
-    best on a labelled set.
+    Of a run it is the checkpoint that its rule (MMT.SELECTION.RULE) has chosen: the last, or the best.
 
     Raises:
         CheckpointError: there is none; the message says what is missing.
@@ -80,7 +80,7 @@ def locate(source: str | os.PathLike) -> ModelFile:
     cfg = load_config(folder / CONFIG)
     if source.is_file():
         return ModelFile(cfg, source)
-    chosen = f"{BEST}.pth" if cfg.MMT.SELECTION.RULE == "best" else "model_final.pth"
+    chosen = FINAL_MODEL if cfg.MMT.SELECTION.RULE == "last" else f"{BEST}.pth"
     for name in (*EXPORTED.values(), chosen):
         if (folder / name).is_file():
             return ModelFile(cfg, folder / name)
