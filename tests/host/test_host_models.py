@@ -187,7 +187,9 @@ def test_a_backbone_is_not_half_loaded(tmp_path, observe):
     weights = build_backbone(backbone_cfg("resnet", "18x")).state_dict()
     path = str(tmp_path / "part.pth")
     torch.save({key: value for key, value in weights.items() if not key.startswith("layer4")}, path)
-    with pytest.raises(ValueError, match=r"part\.pth.*lacks \d+ of the \d+ weights.*layer4\.0\.conv1") as error:
+    with pytest.raises(
+        ValueError, match=r"part\.pth.*lacks \d+ of the \d+ weights.*layer4\.0\.conv1"
+    ) as error:
         build_backbone(backbone_cfg("resnet", "18x", PRETRAIN=True, PRETRAIN_PATH=path))
     observe("pretrained weights of part of a backbone", error.value)
     torch.save({key: value for key, value in weights.items() if "num_batches" not in key}, path)
