@@ -26,8 +26,8 @@ def rename(name: str, renames: Layout) -> str:
     return name
 
 
-# The host's own names; also those of torchvision, timm and IBN-Net for ResNets, of IBN-Net for ResNeXts, of
-# their authors for ResNeSt, OSNet and RepVGG, of pycls for RegNet and EfficientNet.
+# The host's own names; also those of torchvision, timm and IBN-Net for ResNets, of IBN-Net and timm for
+# ResNeXts, of their authors and timm for ResNeSts, of pycls for RegNet and EfficientNet.
 OWN = layout()
 
 # tonylins/pytorch-mobilenet-v2 and projects that started from it: the last convolution is a feature.

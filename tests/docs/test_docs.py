@@ -15,7 +15,7 @@ from mmt_plugin.engine.recipe import flatten
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-CODE_SPAN = re.compile(r"`([^`\n]+)`")
+CODE_SPAN = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 KEY = re.compile(r"(?<![\w./-])[A-Z][A-Z0-9_]*(?:\.[A-Z][A-Z0-9_]*)+(?![\w/-])")
 REPOSITORY_PATH = re.compile(r"(?<![\w/.-])(?:tools|configs|tests|docs|mmt_plugin)/[\w./-]+")
@@ -51,12 +51,17 @@ def options_of(tool: str) -> frozenset[str]:
     return frozenset([*words, "--help"])
 
 
+def code_spans(page: Path) -> list[str]:
+    """What stands between backticks in a paragraph, over the ends of lines, too."""
+    paragraphs = FENCE.sub("", page.read_text()).split("\n\n")
+    return [span.replace("\n", " ") for text in paragraphs for span in CODE_SPAN.findall(text)]
+
+
 def commands(page: Path) -> Iterator[list[str]]:
     """The words of every shell line of a page, and of code spans that call a tool."""
     blocks = [body for language, body in FENCE.findall(page.read_text()) if language in ("sh", "bash", "")]
     lines = [line for body in blocks for line in body.replace("\\\n", " ").splitlines()]
-    text = FENCE.sub("", page.read_text())
-    lines += [span for span in CODE_SPAN.findall(text) if re.match(r"(python|torchrun|make) ", span)]
+    lines += [span for span in code_spans(page) if re.match(r"(python|torchrun|make) ", span)]
     for line in lines:
         try:
             words = shlex.split(line, comments=True)
@@ -122,7 +127,7 @@ def test_keys_exist(page):
 @pages
 def test_keys_take_the_values(page):
     """`KEY VALUE` pairs are of the right type, so that they can be pasted."""
-    for span in CODE_SPAN.findall(FENCE.sub("", page.read_text())):
+    for span in code_spans(page):
         if not KEY.match(span) or PLACEHOLDER.search(span):
             continue
         words = shlex.split(span)
