@@ -179,7 +179,7 @@ def check_datasets(report: Report) -> None:
             dataset = build_dataset(name)
         except FileNotFoundError as error:
             folder = re.search(r"needs '([^']+)'", str(error))
-            remedy = f"put it there, or: export FASTREID_DATASETS={'<folder of your data sets>'}"
+            remedy = "put it there, or: export FASTREID_DATASETS=<folder of your data sets>"
             report.missing(name, f"not found: {folder[1] if folder else error}", remedy, fatal=False)
         except Exception as error:  # a folder with something else in it
             report.missing(
