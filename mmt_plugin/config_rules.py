@@ -2,13 +2,13 @@
 
 from fastreid.config import CfgNode
 
-LABEL_METHODS = ("dbscan", "kmeans", "ground_truth")
+from mmt_plugin.pseudo_labels import METHODS
 
 
 def method_rules(cfg: CfgNode) -> list[tuple[bool, str]]:
     """What holds for pairs, losses, batches and data, each with the sentence to say where it does not."""
     mmt, labels, batch, k = cfg.MMT, cfg.PSEUDO_LABELS, cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
-    clustered = labels.METHOD != "ground_truth"
+    clustered, methods = labels.METHOD != "ground_truth", (*METHODS, "ground_truth")
     return [
         (mmt.NUM_PAIRS >= 1, f"MMT.NUM_PAIRS is {mmt.NUM_PAIRS}; it must be at least 1"),
         (0 <= mmt.SOFT_CE_WEIGHT <= 1, f"MMT.SOFT_CE_WEIGHT is {mmt.SOFT_CE_WEIGHT}; it must lie in [0, 1]"),
@@ -41,8 +41,8 @@ def method_rules(cfg: CfgNode) -> list[tuple[bool, str]]:
             f"SOLVER.ITERS_PER_EPOCH is {cfg.SOLVER.ITERS_PER_EPOCH}; it must not be negative",
         ),
         (
-            labels.METHOD in LABEL_METHODS,
-            f"PSEUDO_LABELS.METHOD is {labels.METHOD!r}; choose one of {', '.join(LABEL_METHODS)}",
+            labels.METHOD in methods,
+            f"PSEUDO_LABELS.METHOD is {labels.METHOD!r}; choose one of {', '.join(methods)}",
         ),
         (
             not clustered or cfg.DATASETS.TARGETS,

@@ -64,6 +64,27 @@ def test_everything_else_says_what_to_install(host):
     assert "`pip install --no-deps fastreid==1.4.0`" in last
 
 
+@pytest.mark.parametrize("host", [WITHOUT_HOST, OTHER_HOST], ids=["missing", "another version"])
+def test_the_feature_extractor_says_what_to_install(host):
+    done = run(host, "from mmt_plugin import FeatureExtractor")
+    assert done.returncode != 0
+    assert "`pip install --no-deps fastreid==1.4.0`" in done.stderr.strip().splitlines()[-1]
+
+
+def test_the_feature_extractor_is_imported_when_it_is_asked_for():
+    done = run(
+        "",
+        """
+        import sys
+        import mmt_plugin
+
+        print("mmt_plugin.inference" in sys.modules, "mmt_plugin.engine" in sys.modules)
+        print(mmt_plugin.FeatureExtractor.__name__, "FeatureExtractor" in dir(mmt_plugin))
+        """,
+    )
+    assert done.stdout.split() == ["False", "False", "FeatureExtractor", "True"], done.stderr
+
+
 def test_other_names_are_missing_as_usual():
     done = run(
         WITHOUT_HOST, "import mmt_plugin; print(hasattr(mmt_plugin, 'nothing'), mmt_plugin.__version__)"

@@ -1,9 +1,22 @@
 #!/usr/bin/env python
-"""Train or evaluate Mutual Mean-Teaching, its baselines, source pre-training, or any fastreid config."""
+"""Train or evaluate Mutual Mean-Teaching, its baselines, source pre-training, or any fastreid config.
+
+    python tools/train_net.py --config-file configs/synthetic/plaza2metro_mmt.yml
+    python tools/train_net.py --config-file configs/mmt/market2duke.yml --resume OUTPUT_DIR logs/a SEED 2
+    python tools/train_net.py --config-file configs/mmt/market2duke.yml --eval-only \\
+        MODEL.WEIGHTS logs/a/model_final.pth
+    python tools/train_net.py --config-file configs/mmt/market2duke.yml --num-gpus 4
+
+What follows the options are configuration keys and their values; all keys of the plugin, with what they mean,
+stand in mmt_plugin/config.py, the recipes in configs/. Data sets lie below the folder that the environment
+variable FASTREID_DATASETS names. A run that was interrupted goes on with --resume. tools/doctor.py says what
+this machine lacks.
+"""
 
 from mmt_plugin import add_mmt_config  # noqa: F401  (first: it makes fastreid importable, in spawned workers, too)
 
 # isort: split
+import argparse
 import sys
 import time
 
@@ -24,6 +37,14 @@ from mmt_plugin.engine.label_hook import DegenerateClusteringError
 from mmt_plugin.engine.run_folder import claimed
 from mmt_plugin.engine.stopping import Stopped
 from mmt_plugin.host.images import UnreadableImageError
+from mmt_plugin.host.pretrained import PretrainedError
+
+
+def parse_arguments() -> argparse.Namespace:
+    """fastreid's command line, explained."""
+    parser = default_argument_parser()
+    parser.description, parser.formatter_class = __doc__, argparse.RawDescriptionHelpFormatter
+    return parser.parse_args()
 
 
 def load_checked_config(args) -> CfgNode:
@@ -92,12 +113,13 @@ EXPLAINED = (
     DegenerateClusteringError,
     FileNotFoundError,
     FloatingPointError,
+    PretrainedError,
     TooManyUnreadableError,
     UnreadableImageError,
 )
 
 if __name__ == "__main__":
-    arguments = default_argument_parser().parse_args()
+    arguments = parse_arguments()
     try:
         host.launch(
             main,

@@ -218,9 +218,23 @@ def load_source_weights(network: nn.Module, path: str) -> None:
     Raises:
         CheckpointError: if any weight other than the classifier's is missing or has another shape.
     """
-    given = match_domains(network_weights(path), network)
+    load_network(network, network_weights(path), path)
+    logger.info(f"Started from {path}: all but the classifier, whose rows follow the clusters")
+
+
+def load_network(network: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
+    """Give a network all weights but its classifier's.
+
+    Args:
+        network: a ReIDNetwork.
+        weights: by their names in a fastreid Baseline, with or without domain-specific BN.
+        path: of the file that they are from.
+
+    Raises:
+        CheckpointError: if one is missing or has another shape.
+    """
+    given = match_domains(dict(weights), network)
     given.pop(CLASSIFIER, None)
     own = {key: value for key, value in network.state_dict().items() if key != CLASSIFIER}
     match_keys(path, own, given, "MODEL.BACKBONE and MODEL.HEADS", surplus_is_error=False)
     network.load_state_dict({key: given[key] for key in own}, strict=False)
-    logger.info(f"Started from {path}: all but the classifier, whose rows follow the clusters")

@@ -23,6 +23,7 @@ _MODULES = (
     "samplers",
     "loading",
     "models",
+    "pretrained",
     "similarity",
     "evaluation",
     "optimisation",

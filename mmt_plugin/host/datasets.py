@@ -22,6 +22,8 @@ from .patching import Overlay, replace
 
 _NAME_PARSERS = (cuhk_sysu, dukemtmcreid, market1501, veri)
 _SPLIT_SEED = 0
+# Market-1501's folder, and what lies in the root in the host's deprecated layout.
+_MARKET_FOLDERS = ("Market-1501-v15.09.15", "bounding_box_train")
 
 
 def sort_items() -> None:
@@ -48,11 +50,12 @@ def _in_path_order(items):
 
 def name_the_missing_folder() -> None:
     """Without it a missing data set folder says at most '"datasets/veri" is not found', MSMT17's not even
-    which.
+    which, and Market-1501's that of a layout that is deprecated.
     """
     replace(bases.Dataset, "check_before_run", lambda _: _check_before_run)
     versions = " or ".join(msmt17.VERSION_DICT)
     replace(msmt17.MSMT17, "__init__", _with_folder_check(tuple(msmt17.VERSION_DICT), versions))
+    replace(market1501.Market1501, "__init__", _with_folder_check(_MARKET_FOLDERS, _MARKET_FOLDERS[0]))
     folder = wildtracker.WildTrackCrop.dataset_dir
     replace(wildtracker.WildTrackCrop, "__init__", _with_folder_check((folder,), folder))
 

@@ -62,14 +62,27 @@ def _decode(file_name: str) -> Image.Image:
                 f"{file_name} is refused: its header announces {image.width} x {image.height} pixels, "
                 f"more than {MAX_PIXELS:,}"
             )
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith(_DEEP_MODES):
-            raise UnreadableImageError(
-                f"{file_name} has more than 8 bits a channel (mode {image.mode}): convert it to 8-bit RGB"
-            )
-        if "transparency" in image.info:
-            image = image.convert("RGBA")
-        return image.convert("RGB")
+        return as_rgb(image, file_name)
+
+
+def as_rgb(image: Image.Image, name: str) -> Image.Image:
+    """An image as 8-bit RGB, turned as its EXIF data say.
+
+    Args:
+        image: of any mode.
+        name: what to call it in the error.
+
+    Raises:
+        UnreadableImageError: it has more than 8 bits a channel.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(_DEEP_MODES):
+        raise UnreadableImageError(
+            f"{name} has more than 8 bits a channel (mode {image.mode}): convert it to 8-bit RGB"
+        )
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def convert_images_under_numpy_2() -> None:

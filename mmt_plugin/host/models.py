@@ -1,30 +1,19 @@
-"""Models: inputs left alone, backbones that can be built from anywhere and in any order, weights that load.
+"""Models: inputs left alone, backbones that can be built from anywhere and in any order.
 
 B images in a batch.
 """
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import fastreid
 import torch
-from fastreid.config import CfgNode
 from fastreid.layers.any_softmax import ArcSoftmax
-from fastreid.modeling.backbones import build, resnext
+from fastreid.modeling.backbones import resnext
 from fastreid.modeling.backbones.regnet import config as regnet_config
 from fastreid.modeling.meta_arch import MGN, Baseline
 
-from .checkpoint import load_weights
-from .patching import Overlay, replace, temporarily
-
-_DOWNLOADERS = ("osnet", "resnet", "resnext", "regnet.regnet", "regnet.effnet")
+from .patching import replace, temporarily
 
 
 def normalise_out_of_place() -> None:
@@ -102,97 +91,9 @@ def _with_152_layers(init):
     return initialise
 
 
-def load_pretrained_safely() -> None:
-    """Without it torch < 2.6 runs whatever code a file of pretrained weights holds, weights saved on a GPU do
-    not load without one, and a file that fills half a backbone is trained on with a line in the log.
-    """
-    for builder in list(build.BACKBONE_REGISTRY._obj_map.values()):
-        replace(sys.modules[builder.__module__], builder.__name__, _loading_weights_only)
-
-
-def _loading_weights_only(builder):
-    module = sys.modules[builder.__module__]
-    from_url = partial(torch.hub.load_state_dict_from_url, map_location="cpu", weights_only=True)
-    safe_torch = Overlay(torch, load=load_weights, hub=Overlay(torch.hub, load_state_dict_from_url=from_url))
-    if hasattr(module, "load_state_dict_from_url"):
-        module.load_state_dict_from_url = from_url
-
-    @wraps(builder)
-    def build_backbone(cfg):
-        # Only while building: the modules' forward functions keep the real torch.
-        with temporarily(module, "torch", safe_torch), _refusing_partial_weights(module, cfg):
-            return builder(cfg)
-
-    return build_backbone
-
-
-@contextmanager
-def _refusing_partial_weights(module: ModuleType, cfg: CfgNode) -> Iterator[None]:
-    """Turn the host's report of missing weights into an error, but for layers that no classifier has."""
-    report = getattr(module, "get_missing_parameters_message", None)
-    if report is None:
-        yield
-        return
-    path = cfg.MODEL.BACKBONE.PRETRAIN_PATH or "the downloaded file"
-
-    def refuse(missing: list[str]) -> str:
-        needed = [key for key in missing if not key.startswith("NL_") and "num_batches" not in key]
-        if needed:
-            raise ValueError(
-                f"{path} (MODEL.BACKBONE.PRETRAIN_PATH) lacks {len(needed)} weights of the backbone, such as "
-                f"{', '.join(needed[:3])}: it is of another network, or names its weights differently"
-            )
-        return report(missing)
-
-    with temporarily(module, "get_missing_parameters_message", refuse):
-        yield
-
-
-def need_gdown_only_to_download() -> None:
-    """Without it PRETRAIN without a path needs the package gdown even if the weights are in the cache
-    already.
-    """
-    for name in _DOWNLOADERS:
-        module = importlib.import_module(f"fastreid.modeling.backbones.{name}")
-        replace(module, "init_pretrained_weights", _with_optional_gdown)
-
-
-def _with_optional_gdown(init_pretrained_weights):
-    @wraps(init_pretrained_weights)
-    def init(*args: Any, **kwargs: Any):
-        with _optional_gdown():
-            return init_pretrained_weights(*args, **kwargs)
-
-    return init
-
-
-@contextmanager
-def _optional_gdown() -> Iterator[None]:
-    if importlib.util.find_spec("gdown") is not None:
-        yield
-        return
-    absent = {"gdown": sys.modules["gdown"]} if "gdown" in sys.modules else {}
-    sys.modules["gdown"] = ModuleType("gdown")
-    sys.modules["gdown"].download = _refuse_to_download
-    try:
-        yield
-    finally:
-        del sys.modules["gdown"]
-        sys.modules.update(absent)
-
-
-def _refuse_to_download(url: str, path: str, **_: Any) -> None:
-    raise ImportError(
-        f"the pretrained weights {path} are missing and downloading {url} needs gdown: `pip install gdown`, "
-        "or set MODEL.BACKBONE.PRETRAIN_PATH"
-    )
-
-
 REPAIRS = (
     normalise_out_of_place,
     keep_arc_softmax_finite,
     build_regnet_from_anywhere,
     build_resnext_152,
-    load_pretrained_safely,
-    need_gdown_only_to_download,
 )

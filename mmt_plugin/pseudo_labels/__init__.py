@@ -5,7 +5,7 @@ Usable on any N x D feature matrix; needs neither fastreid nor a GPU.
 
 from .camera_aware import camera_aware_jaccard_graph
 from .clusters import dbscan, kmeans, rho_eps
-from .generate import cluster
+from .generate import METHODS, cluster
 from .jaccard import graph_from_neighbours, jaccard_graph
 from .label_free import common_neighbours, label_free_quality, silhouette, stability
 from .labels import PseudoLabels
@@ -15,6 +15,7 @@ from .quality import agreement
 from .reliability import reliable_labels
 
 __all__ = [
+    "METHODS",
     "Neighbours",
     "PseudoLabels",
     "agreement",

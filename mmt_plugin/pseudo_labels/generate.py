@@ -56,17 +56,12 @@ def cluster(
         ValueError: if features are not a finite N x D matrix, or a key has a value outside its range.
     """
     node = getattr(cfg, "PSEUDO_LABELS", cfg)
-    _check_choice("METHOD", node.METHOD, ("dbscan", "kmeans"))
+    _check_choice("METHOD", node.METHOD, tuple(METHODS))
     _check_choice("OUTLIERS", node.OUTLIERS, ("drop", "singletons"))
     device = search_device(features, device)
     features = as_feature_matrix(features)
     stages = Stages()
-    if node.METHOD == "dbscan":
-        labels, origin = _dbscan_labels(features, node, cameras, previous, device, stages)
-    else:
-        with stages.stage("k-means"):
-            labels = kmeans(features, node.KMEANS.NUM_CLUSTERS, node.KMEANS.NUM_ITERATIONS, node.KMEANS.SEED)
-        origin = {}
+    labels, origin = METHODS[node.METHOD](features, node, cameras, previous, device, stages)
     if tracklets is not None:
         labels = link_tracklets(labels, tracklets)
     num_outliers = int((labels < 0).sum())
@@ -119,6 +114,20 @@ def _dbscan_labels(
     return labels, {"eps": eps, "independence": independence, "recall": recall}
 
 
+def _kmeans_labels(
+    features: np.ndarray,
+    node: Any,
+    cameras: np.ndarray | None,
+    previous: PseudoLabels | None,
+    device: torch.device,
+    stages: Stages,
+) -> tuple[np.ndarray, dict[str, float | None]]:
+    """Labels by k-means on the features."""
+    with stages.stage("k-means"):
+        keys = node.KMEANS
+        return kmeans(features, keys.NUM_CLUSTERS, keys.NUM_ITERATIONS, keys.SEED), {}
+
+
 def _jaccard_graph(
     features: np.ndarray,
     node: Any,
@@ -152,3 +161,9 @@ def _check_choice(key: str, value: str, accepted: tuple[str, ...]) -> None:
         raise ValueError(
             f"PSEUDO_LABELS.{key} is {value!r}; clustering accepts {', '.join(map(repr, accepted))}"
         )
+
+
+# By PSEUDO_LABELS.METHOD: features (N x D float32), the keys of PSEUDO_LABELS, camera numbers, an earlier
+# result, the device of the neighbour search and a clock of stages -> N labels, -1 for images of no cluster,
+# and what `PseudoLabels` records of their origin.
+METHODS = {"dbscan": _dbscan_labels, "kmeans": _kmeans_labels}

@@ -1,8 +1,5 @@
 """DenseNet and DenseNet-IBN-a (Huang et al., CVPR 2017; Pan et al., ECCV 2018). Shapes: B batch."""
 
-import logging
-import re
-
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode
@@ -11,14 +8,13 @@ from torch import Tensor, nn
 from torchvision.models import densenet
 
 from mmt_plugin.host.checkpoint import load_weights
-
-logger = logging.getLogger("fastreid.mmt")
+from mmt_plugin.host.pretrained import fill_backbone, load_from_url
 
 IBN_WEIGHTS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
-# MODEL.BACKBONE.DEPTH -> torchvision's model, and the file of published IBN-a weights.
+# MODEL.BACKBONE.DEPTH -> torchvision's model and its weights, and the file of published IBN-a weights.
 DEPTHS = {
-    "121x": (densenet.densenet121, "densenet121_ibn_a-e4af5cc1.pth"),
-    "169x": (densenet.densenet169, "densenet169_ibn_a-9f32c161.pth"),
+    "121x": (densenet.densenet121, densenet.DenseNet121_Weights, "densenet121_ibn_a-e4af5cc1.pth"),
+    "169x": (densenet.densenet169, densenet.DenseNet169_Weights, "densenet169_ibn_a-9f32c161.pth"),
 }
 # IBN-a stands in every third layer of the first three blocks, where 60 % of the channels keep their BN.
 IBN_BLOCKS, IBN_EVERY, BN_SHARE = 3, 3, 0.6
@@ -71,45 +67,19 @@ def build_densenet_backbone(cfg: CfgNode) -> DenseNet:
     are downloaded, IBN-Net's for WITH_IBN, else torchvision's.
 
     Raises:
-        ValueError: naming the key, if DEPTH or NORM is none of those, or if weights do not fit.
+        ValueError: naming the key, if DEPTH or NORM is none of those.
+        PretrainedError: the weights are not there, or do not fit.
     """
     backbone = cfg.MODEL.BACKBONE
     if backbone.DEPTH not in DEPTHS:
         raise ValueError(f"MODEL.BACKBONE.DEPTH is {backbone.DEPTH!r}; choose one of {', '.join(DEPTHS)}")
     if backbone.NORM not in ("BN", "syncBN"):
         raise ValueError(f"MODEL.BACKBONE.NORM is {backbone.NORM!r}; a DenseNet has BN or syncBN")
-    make, ibn_file = DEPTHS[backbone.DEPTH]
-    from_torchvision = backbone.PRETRAIN and not backbone.PRETRAIN_PATH and not backbone.WITH_IBN
-    model = DenseNet(
-        make(weights="IMAGENET1K_V1" if from_torchvision else None).features,
-        backbone.WITH_IBN,
-        backbone.LAST_STRIDE,
-    )
+    make, torchvision_weights, ibn_file = DEPTHS[backbone.DEPTH]
+    model = DenseNet(make().features, backbone.WITH_IBN, backbone.LAST_STRIDE)
     if backbone.PRETRAIN and backbone.PRETRAIN_PATH:
-        _load(model, load_weights(backbone.PRETRAIN_PATH), backbone.PRETRAIN_PATH)
-    elif backbone.PRETRAIN and backbone.WITH_IBN:
-        url = IBN_WEIGHTS + ibn_file
-        weights = torch.hub.load_state_dict_from_url(
-            url, map_location="cpu", check_hash=True, weights_only=True
-        )
-        _load(model, weights, url)
+        fill_backbone(model, load_weights(backbone.PRETRAIN_PATH), backbone.PRETRAIN_PATH, backbone.NAME)
+    elif backbone.PRETRAIN:
+        url = IBN_WEIGHTS + ibn_file if backbone.WITH_IBN else torchvision_weights.IMAGENET1K_V1.url
+        fill_backbone(model, load_from_url(url, check_hash=True), url, backbone.NAME)
     return nn.SyncBatchNorm.convert_sync_batchnorm(model) if backbone.NORM == "syncBN" else model
-
-
-def _load(model: DenseNet, weights: dict, origin: str) -> None:
-    """Load weights saved with or without DataParallel, under torchvision's old names (norm.1) or new ones
-    (norm1); the classifier is left out.
-    """
-    weights = weights.get("state_dict", weights)
-    named = {
-        re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key.removeprefix("module.")): value
-        for key, value in weights.items()
-        if "classifier." not in key
-    }
-    try:
-        model.load_state_dict(named)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{origin} does not fit MODEL.BACKBONE (DEPTH, WITH_IBN; PRETRAIN_PATH): {error}"
-        ) from error
-    logger.info(f"Loaded pre-trained weights from {origin}")

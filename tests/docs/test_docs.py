@@ -1,0 +1,161 @@
+"""The pages name only what is there: commands, options, configuration keys and values, files, links."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from fastreid.engine import default_argument_parser
+from tiny import REPOSITORY
+
+from mmt_plugin.config import check_config, load_config
+from mmt_plugin.engine.recipe import flatten
+
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CODE_SPAN = re.compile(r"`([^`]+)`")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+KEY = re.compile(r"(?<![\w./-])[A-Z][A-Z0-9_]*(?:\.[A-Z][A-Z0-9_]*)+(?![\w/-])")
+REPOSITORY_PATH = re.compile(r"(?<![\w/.-])(?:tools|configs|tests|docs|mmt_plugin)/[\w./-]+")
+# A placeholder, not a name.
+PLACEHOLDER = re.compile(r"[<>*{}…$]|\.\.\.")
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@cache
+def all_keys() -> frozenset[str]:
+    """Every key of fastreid and the plugin, and every node, by dotted name."""
+    cfg = load_config(REPOSITORY / "configs" / "Base-network.yml")
+    keys = flatten(cfg)
+    parts = (key.split(".") for key in keys)
+    return frozenset(".".join(names[:end]) for names in parts for end in range(1, len(names) + 1))
+
+
+def is_key(name: str) -> bool:
+    """Whether a key exists, or the end of one, as in a table of the keys of one node."""
+    return any(key == name or key.endswith(f".{name}") for key in all_keys())
+
+
+@cache
+def options_of(tool: str) -> frozenset[str]:
+    """Options that a tool's parser knows."""
+    sources = [REPOSITORY / tool]
+    if tool == "tools/benchmark.py":
+        sources += (REPOSITORY / "mmt_plugin" / "benchmarks").glob("*.py")
+    words = [word for path in sources for word in re.findall(r"\"(--[a-z][a-z-]*)\"", path.read_text())]
+    if tool == "tools/train_net.py":
+        words += [word for action in default_argument_parser()._actions for word in action.option_strings]
+    return frozenset([*words, "--help"])
+
+
+def code_spans(page: Path) -> list[str]:
+    """What stands between backticks in a paragraph, over the ends of lines, too."""
+    paragraphs = FENCE.sub("", page.read_text()).split("\n\n")
+    return [span.replace("\n", " ") for text in paragraphs for span in CODE_SPAN.findall(text)]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of every shell line of a page, and of code spans that call a tool."""
+    blocks = [body for language, body in FENCE.findall(page.read_text()) if language in ("sh", "bash", "")]
+    lines = [line for body in blocks for line in body.replace("\\\n", " ").splitlines()]
+    lines += [span for span in code_spans(page) if re.match(r"(python|torchrun|make) ", span)]
+    for line in lines:
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:  # a picture, not a command
+            continue
+        if words:
+            yield words
+
+
+def test_there_are_pages():
+    assert {page.name for page in PAGES} >= {"README.md", "export.md", "mmt_plus.md"}
+
+
+@pages
+def test_links_lead_somewhere(page):
+    text = FENCE.sub("", page.read_text())
+    for target in LINK.findall(text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            anchors = {
+                re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+            }
+            assert anchor in anchors, f"{page.name} links to {target}"
+
+
+@pages
+def test_files_exist(page):
+    for path in REPOSITORY_PATH.findall(page.read_text()):
+        named = path.rstrip(".")
+        assert (REPOSITORY / named).exists() or list(REPOSITORY.glob(f"{named}*")), f"{page.name}: {path}"
+
+
+@pages
+def test_tools_have_the_options(page):
+    for words in commands(page):
+        tools = [word for word in words if re.fullmatch(r"tools/\w+\.py", word)]
+        for tool in tools:
+            given = {word.partition("=")[0] for word in words[words.index(tool) :] if word.startswith("--")}
+            assert given <= options_of(tool), f"{page.name}: {shlex.join(words)}"
+
+
+@pages
+def test_make_has_the_targets(page):
+    targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    for words in commands(page):
+        if words[0] == "make":
+            assert {word for word in words[1:] if "=" not in word} <= set(targets), f"{page.name}: {words}"
+
+
+@pages
+def test_keys_exist(page):
+    if page.name == "faults.md":  # wrong keys are among the faults
+        return
+    for name in KEY.findall(page.read_text()):
+        assert is_key(name), f"{page.name}: {name}"
+
+
+@pages
+def test_keys_take_the_values(page):
+    """`KEY VALUE` pairs are of the right type, so that they can be pasted."""
+    for span in code_spans(page):
+        if not KEY.match(span) or PLACEHOLDER.search(span):
+            continue
+        words = shlex.split(span)
+        if len(words) % 2 == 0 and words[0] in all_keys():
+            load_config(REPOSITORY / "configs" / "Base-mmt.yml", words)
+
+
+@pages
+def test_training_commands_make_a_configuration(page):
+    """A command of train_net.py names a recipe and overrides that go together."""
+    for words in commands(page):
+        if "tools/train_net.py" not in words or "--config-file" not in words:
+            continue
+        start = words.index("--config-file")
+        config, rest = words[start + 1], words[start + 2 :]
+        if PLACEHOLDER.search(config):
+            continue
+        while rest and rest[0].startswith("--"):
+            takes_value = rest[0] not in ("--resume", "--eval-only") and "=" not in rest[0]
+            rest = rest[2 if takes_value else 1 :]
+        rest = [word for word in rest if not PLACEHOLDER.search(word)]
+        cfg = load_config(REPOSITORY / config, rest)
+        if cfg.MODEL.META_ARCHITECTURE == "MutualMeanTeaching":
+            check_config(cfg)
+
+
+@pages
+def test_python_is_python(page):
+    for language, body in FENCE.findall(page.read_text()):
+        if language == "python":
+            compile(body, page.name, "exec")
