@@ -13,6 +13,7 @@ from os import PathLike
 
 from fastreid.config import CfgNode, get_cfg
 
+from mmt_plugin.config_challenge import add_challenge_config, challenge_rules
 from mmt_plugin.config_labels import label_rules
 from mmt_plugin.config_plus import plus_rules
 from mmt_plugin.config_rules import method_rules, trust_rules
@@ -61,6 +62,7 @@ def add_mmt_config(cfg: CfgNode) -> None:
 
     _add_method_config(_C)
     _add_pseudo_label_config(_C)
+    add_challenge_config(_C)
     add_synthetic_config(_C)
 
 
@@ -250,6 +252,7 @@ def check_config(cfg: CfgNode) -> None:
         *plus_rules(cfg),
         *label_rules(cfg.PSEUDO_LABELS),
         *trust_rules(cfg),
+        *challenge_rules(cfg),
     )
     problems = [message for holds, message in rules if not holds]
     if problems:
