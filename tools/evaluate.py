@@ -26,6 +26,7 @@ from tabulate import tabulate
 from mmt_plugin.config import ConfigError, load_config
 from mmt_plugin.config_challenge import evaluation_rules
 from mmt_plugin.engine.checkpoint import CheckpointError
+from mmt_plugin.engine.description import describe_entry
 from mmt_plugin.engine.post_processing import Entry, make_entry
 from mmt_plugin.engine.runs import Run, load_run
 from mmt_plugin.evaluation.run_features import MismatchError
@@ -87,12 +88,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     settings = load_settings(arguments)
     runs = [load_run(path, settings) for path in arguments.runs]
     camera = load_run(arguments.camera, settings) if arguments.camera else None
-    records = {}
+    measurements = {}
     for dataset in settings.DATASETS.TESTS:
         entry = make_entry(runs, camera, settings, dataset)
         print(f"\n{dataset}: {description(runs, camera, settings)}\n")
         if entry.features.is_labelled:
-            records[dataset] = rows = measured(entry, settings.TEST.TOP_K, arguments.steps)
+            measurements[dataset] = rows = measured(entry, settings.TEST.TOP_K, arguments.steps)
             print(table(rows))
         elif arguments.output is None:
             raise ConfigError(f"{dataset} has no identities to measure with: give --output for a submission")
@@ -100,10 +101,21 @@ def evaluate(arguments: argparse.Namespace) -> None:
             several = len(settings.DATASETS.TESTS) > 1
             submit(entry, arguments.output / dataset if several else arguments.output)
     if arguments.output:
-        path = arguments.output / "evaluation.json"
-        with replace_when_complete(str(path), "w") as file:
-            json.dump(records, file, indent=1)
-        print(f"\nmetrics: {path}")
+        record(arguments.output / "evaluation.json", runs, camera, measurements)
+
+
+def record(path: Path, runs: list[Run], camera: Run | None, measurements: dict[str, list[dict]]) -> None:
+    """Write the measurements as tools/leaderboard.py reads them, with those of the steps beside them."""
+    metrics = {dataset: rows[-1] for dataset, rows in measurements.items()}
+    tests = list(metrics)
+    content = {
+        "metrics": metrics[tests[0]] if len(tests) == 1 else metrics,
+        "run": describe_entry([run.cfg for run in runs], camera and camera.cfg, tests),
+        "steps": measurements,
+    }
+    with replace_when_complete(str(path), "w") as file:
+        json.dump(content, file, indent=1)
+    print(f"\nmetrics: {path}")
 
 
 def description(runs: list[Run], camera: Run | None, settings: CfgNode) -> str:

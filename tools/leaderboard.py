@@ -2,8 +2,9 @@
 """Tables of finished runs beside published numbers, a task at a time.
 
     python tools/leaderboard.py logs/mmt/market2duke logs/seeds/*/mmt
-    python tools/leaderboard.py --format latex logs/mmt/*
+    python tools/leaderboard.py --format latex logs/mmt/* logs/entry
 
+A folder is a run's, or what tools/evaluate.py --output names.
 Runs that differ in their seeds only are one row, with mean and standard deviation. "measured" rows are the
 runs named; "published" ones were read elsewhere, as their references say, and were not run here.
 """
@@ -24,7 +25,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder of a finished run, or of an evaluation"
+    )
     parser.add_argument("--format", choices=FORMATS, default="text", help="of the tables")
     return parser.parse_args()
 

@@ -42,6 +42,38 @@ def describe_run(cfg: CfgNode) -> dict:
     }
 
 
+def describe_entry(runs: Sequence[CfgNode], camera: CfgNode | None, tests: Sequence[str]) -> dict:
+    """The same of runs that are evaluated together by tools/evaluate.py.
+
+    Args:
+        runs: their configurations, with the TEST keys of the evaluation.
+        camera: that of the camera model, or None.
+        tests: the labelled test sets.
+    """
+    parts = [describe_run(cfg) for cfg in runs]
+    test = runs[0].TEST
+    added = {"camera term": camera is not None, "re-ranking": test.RERANK.ENABLED}
+    added[f"first {test.TOP_K} images"] = test.TOP_K > 0
+    recipes = [part["recipe"] for part in parts] + ([recipe_digest(camera)] if camera else [])
+    return {
+        **parts[0],
+        "tests": list(tests),
+        "method": ", ".join([_joined(parts, "method"), *(name for name, on in added.items() if on)]),
+        "backbone": " + ".join(part["backbone"] for part in parts),
+        "epochs": _joined(parts, "epochs"),
+        "iterations_per_epoch": _joined(parts, "iterations_per_epoch"),
+        "images_per_bn": None,  # a configuration does not tell how many processes there were
+        "selection": _joined(parts, "selection"),
+        "seed": _joined(parts, "seed"),
+        "recipe": hashlib.sha256(" ".join(recipes).encode()).hexdigest()[:16],
+    }
+
+
+def _joined(parts: Sequence[dict], key: str) -> str:
+    """The different values of a key, in order."""
+    return " + ".join(dict.fromkeys(str(part[key]) for part in parts))
+
+
 def method_name(cfg: CfgNode) -> str:
     """What papers call it: direct transfer, clustering baseline, MMT, MMT+, with how it labels."""
     mmt, labels = cfg.MMT, cfg.PSEUDO_LABELS

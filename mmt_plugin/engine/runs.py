@@ -24,8 +24,11 @@ from mmt_plugin.evaluation.run_features import RunFeatures
 from mmt_plugin.modeling.layers import route
 
 from .checkpoint import BEST, CLASSIFIER, CheckpointError, load_file, match_keys
-from .pipeline import FINAL_MODEL
+from .pipeline import FINAL_MODEL, RESULTS
 from .trainer import domain_of, load_for_evaluation, without_pretraining
+
+# Of a training, and of an evaluation without one.
+RECORDS = (RESULTS, "evaluation.json")
 
 
 @dataclass(frozen=True)
@@ -140,12 +143,18 @@ def _extract(model: nn.Module, loader: DataLoader, flip: bool) -> torch.Tensor:
 
 
 def check_roles(runs: Sequence[Run], camera: Run | None) -> None:
-    """Refuse a camera model that is no camera model, or of other cameras, and identities by a camera model.
+    """Refuse a camera model that is no camera model, or of other cameras, identities by a camera model, and
+    weights that are named twice.
 
     Raises:
         ConfigError: naming the run.
     """
+    seen: dict[Path, str] = {}
     for run in runs:
+        weights = Path(run.cfg.MODEL.WEIGHTS).resolve()
+        if weights in seen:
+            raise ConfigError(f"{run.name} and {seen[weights]} are the same model, named twice")
+        seen[weights] = run.name
         if camera_domains(run.cfg.DATASETS.NAMES):
             raise ConfigError(f"{run.name} is a camera model: it goes behind --camera")
     if camera is None:
@@ -165,15 +174,15 @@ def check_roles(runs: Sequence[Run], camera: Run | None) -> None:
 
 
 def read_results(folder: str) -> dict:
-    """What a finished run recorded.
+    """What a finished run, or else an evaluation, recorded.
 
     Raises:
         ConfigError: there is no such record, or it cannot be read.
     """
-    path = Path(folder, "results.json")
+    path = next((path for name in RECORDS if (path := Path(folder, name)).is_file()), None)
+    if path is None:
+        raise ConfigError(f"{folder}: there is no results.json; the run is not finished")
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"{folder}: there is no results.json; the run is not finished") from error
     except ValueError as error:
         raise ConfigError(f"{path} is no JSON: {error}") from error

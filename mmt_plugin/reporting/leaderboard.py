@@ -125,16 +125,16 @@ def _published_rows(task: tuple[str, str, str], published: Sequence[dict[str, st
 
 
 def _seeds(group: Sequence[Result]) -> str:
-    folders: dict[int, str] = {}
+    folders: dict[str, str] = {}
     for result in group:
-        seed = result.run["seed"]
+        seed = str(result.run["seed"])
         if seed in folders:
             raise LeaderboardError(
                 f"{folders[seed]} and {result.folder} are the same recipe with the same seed, {seed}: one of "
                 "them would count twice"
             )
         folders[seed] = result.folder
-    return ", ".join(map(str, sorted(folders)))
+    return ", ".join(sorted(folders))
 
 
 def _summary(values: Sequence[float]) -> str:

@@ -147,8 +147,9 @@ def test_roles_are_not_to_be_mixed_up(runs, settings):
         make_entry([osnet, camera], None, chosen, "SynthMetro")
     with pytest.raises(ConfigError, match=rf"{runs['osnet']} is no camera model: .* SynthPlaza"):
         make_entry([osnet], osnet, chosen, "SynthMetro")
-    with pytest.raises(MismatchError, match="named twice"):
-        make_entry([osnet, osnet], None, chosen, "SynthMetro")
+    again = load_run(str(Path(runs["osnet"], "model_final.pth")), chosen)
+    with pytest.raises(ConfigError, match="the same model, named twice"):
+        make_entry([osnet, again], None, chosen, "SynthMetro")
 
 
 def test_a_camera_model_of_other_cameras_is_refused(runs, settings, tmp_path):

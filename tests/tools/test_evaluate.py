@@ -67,7 +67,9 @@ def test_an_entry_from_training_to_the_leaderboard(call, tmp_path):
         *("--steps", "--output", entry, *OPTS, "TEST.TOP_K", 100),
     )
     assert process.returncode == 0, process.stdout[-3000:]
-    steps = json.loads((entry / "evaluation.json").read_text())["SynthMetro"]
+    record = json.loads((entry / "evaluation.json").read_text())
+    steps = record["steps"]["SynthMetro"]
+    assert record["metrics"] == steps[-1]
     assert [step["step"] for step in steps[2:]] == ["ensemble of 2", "+ camera term", "+ re-ranking"]
     values = [step["mAP"] for step in steps]
     assert [step["gain"] for step in steps[2:]] == pytest.approx(
@@ -87,10 +89,13 @@ def test_an_entry_from_training_to_the_leaderboard(call, tmp_path):
     assert mixed.returncode == 1
     assert mixed.stdout.strip().splitlines()[-1].startswith(f"error: {camera} is a camera model")
 
-    table = call("leaderboard.py", *runs, "--format", "markdown")
+    table = call("leaderboard.py", *runs, entry, "--format", "markdown")
     assert table.returncode == 0, table.stdout
-    assert "### SynthPlaza -> SynthMetro" in table.stdout
+    assert table.stdout.count("### SynthPlaza -> SynthMetro") == 1
     assert re.search(r"\| measured +\| direct transfer .* ± .*\| 1, 2 ", table.stdout)
+    entered = next(line for line in table.stdout.splitlines() if "camera term, re-ranking" in line)
+    assert "| osnet-x0_25 + osnet-x0_25 |" in re.sub(" +", " ", entered.lower())
+    assert f"| {values[4]:.1f} " in entered
     unfinished = call("leaderboard.py", tmp_path)
     assert unfinished.returncode == 1
     assert f"error: {tmp_path}: there is no results.json" in unfinished.stdout
