@@ -4,8 +4,11 @@ import gzip
 import json
 import re
 
+import miniature
 import pytest
 from tiny import REPOSITORY, TINY, as_options
+
+from mmt_plugin.evaluation.submission import read_index, score_submission
 
 CHALLENGE = REPOSITORY / "tests" / "data" / "visda2020"
 EVALUATE = REPOSITORY / "configs" / "evaluate" / "synthmetro.yml"
@@ -55,7 +58,23 @@ def train(call, folder, recipe, **overrides):
     return folder
 
 
-def test_an_entry_from_training_to_the_leaderboard(call, tmp_path):
+def check_challenge_sets(call, run, datasets_root, output):
+    """Submissions follow the challenge's indices, also where identities are secret."""
+    miniature.write_visda20(datasets_root)
+    tests = ["DATASETS.TESTS", "('VisDA20', 'VisDA20Test')", "TEST.TOP_K", 100]
+    process = call("evaluate.py", run, "--output", output, *OPTS, *tests)
+    assert process.returncode == 0, process.stdout[-3000:]
+    folder = datasets_root / "visda2020"
+    indices = [read_index(folder / f"index_validation_{part}.txt") for part in ("query", "gallery")]
+    scored = score_submission(output / "VisDA20" / "result.txt", *indices).percent()
+    record = json.loads((output / "evaluation.json").read_text())
+    assert list(record["steps"]) == ["VisDA20"]
+    assert scored["mAP"] == pytest.approx(record["metrics"]["mAP"])
+    lines = (output / "VisDA20Test" / "result.txt").read_text().splitlines()
+    assert [sorted(map(int, line.split())) for line in lines] == 4 * [list(range(12))]
+
+
+def test_an_entry_from_training_to_the_leaderboard(call, datasets_root, tmp_path):
     """Two seeds and a camera model: every step's gain, a submission that scores as measured, and one table
     row of both seeds.
     """
@@ -96,6 +115,7 @@ def test_an_entry_from_training_to_the_leaderboard(call, tmp_path):
     entered = next(line for line in table.stdout.splitlines() if "camera term, re-ranking" in line)
     assert "| osnet-x0_25 + osnet-x0_25 |" in re.sub(" +", " ", entered.lower())
     assert f"| {values[4]:.1f} " in entered
+    check_challenge_sets(call, runs[0], datasets_root, tmp_path / "visda")
     unfinished = call("leaderboard.py", tmp_path)
     assert unfinished.returncode == 1
     assert f"error: {tmp_path}: there is no results.json" in unfinished.stdout
