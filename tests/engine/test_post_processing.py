@@ -7,30 +7,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import REPOSITORY, TINY, as_options
+from tiny import REPOSITORY, as_options, train_tiny
 
 from mmt_plugin.config import ConfigError, load_config
-from mmt_plugin.data import synthetic
 from mmt_plugin.data.build import build_dataset, build_extraction_loader
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.checkpoint import CheckpointError, load_file
-from mmt_plugin.engine.pipeline import train
 from mmt_plugin.engine.post_processing import make_entry
 from mmt_plugin.engine.runs import load_model, load_run, test_set_features
 from mmt_plugin.evaluation.run_features import MismatchError
 
 EVALUATE = REPOSITORY / "configs" / "evaluate" / "synthmetro.yml"
-
-
-def trained(folder: Path, recipe: str, **overrides) -> Path:
-    """Train a recipe for two steps into a folder."""
-    settings = {**TINY, "SOLVER.MAX_EPOCH": 1, "SOLVER.WARMUP_ITERS": 0, "OUTPUT_DIR": str(folder)}
-    settings |= {"PSEUDO_LABELS.METHOD": "ground_truth", "TEST.EVAL_PERIOD": 1}
-    settings |= {key.replace("__", "."): value for key, value in overrides.items()}
-    cfg = load_config(REPOSITORY / "configs" / f"{recipe}.yml", as_options(settings))
-    synthetic.configure(cfg)
-    train(cfg, resume=False)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +27,14 @@ def runs(tmp_path_factory, datasets_root):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTREID_DATASETS", str(datasets_root))
         made = {
-            "osnet": trained(folder / "osnet", "synthetic/source"),
-            "resnet": trained(
+            "osnet": train_tiny(folder / "osnet", "synthetic/source"),
+            "resnet": train_tiny(
                 folder / "resnet",
                 "synthetic/source",
                 MODEL__BACKBONE__NAME="build_resnet_backbone",
                 MODEL__BACKBONE__DEPTH="18x",
             ),
-            "camera": trained(folder / "camera", "camera/synthmetro"),
+            "camera": train_tiny(folder / "camera", "camera/synthmetro"),
         }
     return {name: str(path) for name, path in made.items()}
 
