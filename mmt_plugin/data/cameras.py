@@ -74,7 +74,7 @@ def camera_domains(names: Sequence[str]) -> list[str] | None:
     """The sets whose cameras a model trained on the named sets recognises; None if it recognises anything
     else.
     """
-    classes = [DATASET_REGISTRY.get(name) for name in names]
+    classes = [DATASET_REGISTRY._obj_map.get(name, object) for name in names]
     if not classes or not all(issubclass(each, CameraDataset) for each in classes):
         return None
     return [each.images_of for each in classes]

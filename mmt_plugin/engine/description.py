@@ -25,6 +25,7 @@ def describe_run(cfg: CfgNode) -> dict:
     their seeds.
     """
     selection = cfg.MMT.SELECTION
+    rules = {"last": "last epoch", "best": f"best epoch by labels of {selection.DATASET}"}
     return {
         "source": [_untranslated(name)[0] for name in cfg.DATASETS.NAMES],
         "target": list(cfg.DATASETS.TARGETS),
@@ -34,9 +35,7 @@ def describe_run(cfg: CfgNode) -> dict:
         "epochs": cfg.SOLVER.MAX_EPOCH,
         "iterations_per_epoch": cfg.SOLVER.ITERS_PER_EPOCH,
         "images_per_bn": images_per_bn(cfg),
-        "selection": f"best epoch by labels of {selection.DATASET}"
-        if selection.RULE == "best"
-        else "last epoch",
+        "selection": rules.get(selection.RULE, selection.RULE),
         "seed": cfg.SEED,
         "recipe": recipe_digest(cfg),
     }

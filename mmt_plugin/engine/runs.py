@@ -60,7 +60,7 @@ def load_run(path: str, settings: CfgNode | None = None) -> Run:
 
     Args:
         path: its folder, or a checkpoint in it. Of a folder the final checkpoint is taken, or the best one
-            where MMT.SELECTION.RULE asks for it.
+            where MMT.SELECTION.RULE is not "last".
         settings: whose device, number of loader workers and TEST replace the run's own.
 
     Raises:
@@ -74,7 +74,7 @@ def load_run(path: str, settings: CfgNode | None = None) -> Run:
     cfg = load_config(config_file)
     weights = Path(path)
     if weights == folder:
-        weights = folder / (f"{BEST}.pth" if cfg.MMT.SELECTION.RULE == "best" else FINAL_MODEL)
+        weights = folder / (FINAL_MODEL if cfg.MMT.SELECTION.RULE == "last" else f"{BEST}.pth")
     if not weights.is_file():
         raise CheckpointError(f"{path}: there is no {weights.name}; the run is not finished")
     cfg.MODEL.WEIGHTS = str(weights)

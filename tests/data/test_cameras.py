@@ -41,6 +41,7 @@ def test_what_a_model_recognises_is_read_from_its_training_sets():
     assert camera_domains(["VisDA20Cameras"]) == ["VisDA20"]
     assert camera_domains(["VisDA20Cameras", "PersonX"]) is None
     assert camera_domains(["Market1501"]) is None
+    assert camera_domains(["not registered"]) is None
     assert camera_domains([]) is None
 
 
