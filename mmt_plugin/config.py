@@ -13,6 +13,7 @@ from os import PathLike
 
 from fastreid.config import CfgNode, get_cfg
 
+from mmt_plugin.config_challenge import add_challenge_config, challenge_rules
 from mmt_plugin.config_labels import label_rules
 from mmt_plugin.config_own import add_own_config, own_rules
 from mmt_plugin.config_plus import plus_rules
@@ -63,6 +64,7 @@ def add_mmt_config(cfg: CfgNode) -> None:
     _add_method_config(_C)
     _add_pseudo_label_config(_C)
     add_own_config(_C)
+    add_challenge_config(_C)
     add_synthetic_config(_C)
 
 
@@ -254,6 +256,7 @@ def check_config(cfg: CfgNode) -> None:
         *label_rules(cfg.PSEUDO_LABELS),
         *own_rules(cfg),
         *trust_rules(cfg),
+        *challenge_rules(cfg),
     )
     problems = [message for holds, message in rules if not holds]
     if problems:

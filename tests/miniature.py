@@ -80,7 +80,9 @@ def write_vehicleid(root: Path) -> None:
 
 
 def write_veriwild(root: Path) -> None:
-    """The test lists of 3,000 identities are SmallVeRiWild's, those of 10,000 VeRiWild's own."""
+    """The test lists of 3,000 identities are SmallVeRiWild's, of 5,000 MediumVeRiWild's, and of 10,000
+    LargeVeRiWild's and VeRiWild's own.
+    """
     folder = root / "VERI-Wild"
     lists = folder / "train_test_split"
     query, gallery = query_and_gallery()
@@ -94,7 +96,7 @@ def write_veriwild(root: Path) -> None:
         info.append(f"{name(shot)};{shot.camera};2018-03-11 10:04:23;Audi A6;Sedan;black")
     _write_list(lists / "vehicle_info.txt", info)
     _write_list(lists / "train_list.txt", [f"{name(shot)}.jpg" for shot in train_shots()])
-    for size in (3000, 10000):
+    for size in (3000, 5000, 10000):
         _write_list(lists / f"test_{size}_query.txt", [f"{name(shot)}.jpg" for shot in query])
         _write_list(lists / f"test_{size}.txt", [f"{name(shot)}.jpg" for shot in gallery])
 
@@ -106,7 +108,9 @@ def write_personx(root: Path) -> None:
 
 
 def write_visda20(root: Path) -> None:
-    """Training images have their cameras in a list and names that tell nothing; validation has indices."""
+    """Training images have their cameras in a list and names that tell nothing; so have test images, which
+    have no list. The indices are in an order of their own.
+    """
     folder = root / "visda2020"
     cameras = {1: 2, 2: 6}  # two of the five that the challenge has, as it numbers them
     lines = []
@@ -121,7 +125,11 @@ def write_visda20(root: Path) -> None:
             name = f"{shot.identity:04d}_c{camera}s1_{shot.number:06d}_00.jpg"
             draw(folder / "target_validation" / f"image_{part}" / name, shot)
             index.append(f"{name} {camera} {shot.identity:03d} {shot.number:04d}")
-        _write_list(folder / f"index_validation_{part}.txt", index)
+        _write_list(folder / f"index_validation_{part}.txt", index[::-1])
+        names = [f"{number:04d}.jpg" for number in range(len(pictures))]
+        for name, shot in zip(names, pictures, strict=True):
+            draw(folder / "target_test" / f"image_{part}" / name, shot)
+        _write_list(folder / f"index_test_{part}.txt", [f"{name}  {name[:4]}" for name in names])
 
 
 def write_crops(root: Path) -> None:

@@ -21,7 +21,7 @@ CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted(
     path.relative_to(CONFIGS).with_suffix("").as_posix()
     for path in CONFIGS.rglob("*.yml")
-    if not path.name.startswith("Base-")
+    if not path.name.startswith("Base-") and path.parent.name != "evaluate"
 )
 
 PERSON_TASKS = ("market2duke", "duke2market", "market2msmt", "duke2msmt", "msmt2market")
@@ -53,6 +53,7 @@ UDA_RECIPES = [
     for task in ("market2duke", "duke2market", "market2msmt", "msmt2market", "vehicleid2veri")
 ]
 OPENUNREID_RECIPES = ["openunreid/market2duke", "openunreid/duke2market"]
+CAMERA_RECIPES = [f"camera/{name}" for name in ("visda20", "market", "duke", "synthmetro", "synthplaza")]
 USL_RECIPES = ["usl/market", "usl/duke", "usl/msmt", "usl/synthmetro"]
 OWN_RECIPES = ["own/folder", "own/folder_no_source", "own/synthetic"]
 REGISTERED = {
@@ -65,6 +66,7 @@ REGISTERED = {
     "personx": "PersonX",
     "visda20": "VisDA20",
     "synthmetro": "SynthMetro",
+    "synthplaza": "SynthPlaza",
 }
 TEST_SETS = {"VeRiWild": "SmallVeRiWild"}  # where it is not the training set's own
 
@@ -156,6 +158,7 @@ def test_every_task_has_its_recipes():
         *OPENUNREID_RECIPES,
         *USL_RECIPES,
         *OWN_RECIPES,
+        *CAMERA_RECIPES,
     ]
     assert sorted(recipe for recipe in RECIPES if not recipe.startswith("synthetic/")) == sorted(expected)
 
@@ -268,6 +271,25 @@ def test_recipe_for_own_crops_asks_for_nothing_but_them(recipe):
     assert not cfg.PSEUDO_LABELS.CAMERA_AWARE.ENABLED
     assert (tuple(cfg.DATASETS.NAMES) == ()) == (recipe == "own/folder_no_source")
     assert (recipe != "own/folder_no_source") == cfg.MMT.SOURCE.PRETRAIN
+
+
+@pytest.mark.parametrize("recipe", CAMERA_RECIPES)
+def test_camera_recipe_classifies_cameras_and_nothing_else(recipe):
+    cfg = load(recipe)
+    cameras = (f"{REGISTERED[recipe.removeprefix('camera/')]}Cameras",)
+    assert tuple(cfg.DATASETS.NAMES) == tuple(cfg.DATASETS.TESTS) == cameras
+    assert (cfg.MMT.CE_EPSILON, cfg.MMT.TRIPLET_WEIGHT, cfg.MMT.IMAGES_PER_BN) == (0, 0, 0)
+    assert (cfg.DATALOADER.BATCHES, cfg.MODEL.HEADS.CLS_LAYER) == ("uniform", "Linear")
+    if not recipe.startswith("camera/synth"):
+        assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.ITERS_PER_EPOCH) == (120, 200)
+        assert cfg.INPUT.REA.ENABLED
+
+
+def test_published_post_processing():
+    test = load_config(CONFIGS / "evaluate" / "visda20.yml").TEST
+    rerank = test.RERANK
+    assert (test.FLIP.ENABLED, test.CAMERA.WEIGHT, test.TOP_K) == (True, 0.1, 100)
+    assert (rerank.ENABLED, rerank.K1, rerank.K2, rerank.LAMBDA, rerank.POWER) == (True, 30, 6, 0.3, 2)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

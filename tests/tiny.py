@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from mmt_plugin.config import load_config
+from mmt_plugin.data import synthetic
+from mmt_plugin.engine.pipeline import train
+
 REPOSITORY = Path(__file__).parents[1]
 
 TINY = {
@@ -27,3 +31,14 @@ TINY = {
 
 def as_options(settings: dict) -> list:
     return [word for item in settings.items() for word in item]
+
+
+def train_tiny(folder: Path, recipe: str, **overrides: object) -> Path:
+    """Train a recipe that clusters nothing for two steps into a folder, which is returned."""
+    settings = {**TINY, "SOLVER.MAX_EPOCH": 1, "SOLVER.WARMUP_ITERS": 0, "OUTPUT_DIR": str(folder)}
+    settings |= {"PSEUDO_LABELS.METHOD": "ground_truth", "TEST.EVAL_PERIOD": 1}
+    settings |= {key.replace("__", "."): value for key, value in overrides.items()}
+    cfg = load_config(REPOSITORY / "configs" / f"{recipe}.yml", as_options(settings))
+    synthetic.configure(cfg)
+    train(cfg, resume=False)
+    return folder

@@ -2,9 +2,9 @@
 
 from fastreid.config import CfgNode
 
-from . import own, synthetic, visda  # registers their datasets
+from . import cameras, own, synthetic, visda  # registers their datasets
 
-__all__ = ["configure", "own", "synthetic", "visda"]
+__all__ = ["cameras", "configure", "own", "synthetic", "visda"]
 
 
 def configure(cfg: CfgNode) -> None:

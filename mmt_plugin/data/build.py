@@ -137,7 +137,7 @@ class LabelledLoader:
     def __init__(
         self,
         loader: DataLoader,
-        sampler: IdentityBatchSampler,
+        sampler: IdentityBatchSampler | ShuffledBatchSampler,
         unreadable: UnreadableImages,
         bn_loader: DataLoader | None = None,
     ):
@@ -199,22 +199,25 @@ class LabelledLoader:
 def build_train_loader(
     cfg: CfgNode, items: Sequence[Item], batch_size: int | None = None, iterations: int | None = None
 ) -> LabelledLoader:
-    """P x K batches of as many views as there are pairs; with MMT.TARGET_BN, target images for the BN layers
-    beside them.
+    """P x K batches, or those that DATALOADER.BATCHES asks for, of as many views as there are pairs; with
+    MMT.TARGET_BN, target images for the BN layers beside them.
 
     Args:
         cfg: the run's configuration.
         items: images to train on.
-        batch_size: P x K over all processes; by default SOLVER.IMS_PER_BATCH.
+        batch_size: images over all processes; by default SOLVER.IMS_PER_BATCH.
         iterations: batches of an epoch; by default what `epoch_length` says.
     """
     batch_size = batch_size or cfg.SOLVER.IMS_PER_BATCH
     iterations = iterations or epoch_length(cfg, len(items))
     ranks = {"rank": comm.get_rank(), "world_size": comm.get_world_size()}
-    cameras = dense_ids([item[2] for item in items])
-    sampler = IdentityBatchSampler(
-        cameras, batch_size, cfg.DATALOADER.NUM_INSTANCE, iterations, cfg.SEED, **ranks
-    )
+    if cfg.DATALOADER.BATCHES == "uniform":
+        sampler = ShuffledBatchSampler(len(items), batch_size, iterations, cfg.SEED, **ranks)
+    else:
+        cameras = dense_ids([item[2] for item in items])
+        sampler = IdentityBatchSampler(
+            cameras, batch_size, cfg.DATALOADER.NUM_INSTANCE, iterations, cfg.SEED, **ranks
+        )
     skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip"
     dataset = TrainImages(items, build_train_transform(cfg, cfg.MMT.NUM_PAIRS), skip)
     loader = make_loader(dataset, sampler, cfg)

@@ -63,6 +63,15 @@ class ShuffledBatchSampler(EpochBatchSampler):
         super().__init__(batch_size, num_batches, seed, **ranks)
         self.num_images = num_images
 
+    def set_labels(self, labels: Sequence[int]) -> None:
+        """Labels have no influence on uniform batches, which hold every image.
+
+        Raises:
+            ValueError: if labels are missing, or -1 asks for images to be left out.
+        """
+        if len(labels) != self.num_images or min(labels) < 0:
+            raise ValueError(f"uniform batches need a label for each of the {self.num_images} images")
+
     def index_batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
         pool = np.empty(0, dtype=np.int64)
         while True:

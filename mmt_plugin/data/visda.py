@@ -5,7 +5,8 @@ They lie below ``visda2020`` in the dataset root, in the challenge's own folders
     personX/image_train, personX_sda/image_train, personX_spgan/image_train
     target_training/image_train, target_training/label_target_training.txt
     target_validation/image_query, target_validation/image_gallery
-    index_validation_query.txt, index_validation_gallery.txt
+    target_test/image_query, target_test/image_gallery
+    index_validation_query.txt, index_validation_gallery.txt, index_test_query.txt, index_test_gallery.txt
 """
 
 import re
@@ -50,21 +51,45 @@ class PersonXSPGAN(PersonX):
 
 @DATASET_REGISTRY.register()
 class VisDA20(ImageDataset):
-    """The target: 13,198 training images without identities, and the labelled validation set for testing."""
+    """The target: 13,198 training images without identities, and the labelled validation set for testing.
+
+    Attributes:
+        index_files: the challenge's lists of "query" and "gallery", whose order a submission follows.
+    """
+
+    subset = "validation"
 
     def __init__(self, root: str = "datasets", **kwargs: object) -> None:
         folder = Path(root, "visda2020")
         training = folder / "target_training"
-        validation = {part: folder / "target_validation" / f"image_{part}" for part in ("query", "gallery")}
-        indices = {part: folder / f"index_validation_{part}.txt" for part in validation}
+        images = {part: folder / f"target_{self.subset}" / f"image_{part}" for part in ("query", "gallery")}
+        self.index_files = {part: folder / f"index_{self.subset}_{part}.txt" for part in images}
         labels = training / "label_target_training.txt"
-        self.check_before_run([str(path) for path in (labels, *validation.values(), *indices.values())])
+        self.check_before_run([str(path) for path in (labels, *images.values(), *self.index_files.values())])
         super().__init__(
             list(_unlabelled(training / "image_train", labels)),
-            list(_validation(validation["query"], indices["query"])),
-            list(_validation(validation["gallery"], indices["gallery"])),
+            *(list(self._listed(images[part], self.index_files[part])) for part in ("query", "gallery")),
             **kwargs,
         )
+
+    @staticmethod
+    def _listed(folder: Path, index_file: Path) -> Iterator[Item]:
+        """The images that an index lists, one a line, its name first."""
+        for path in _paths(folder, index_file):
+            pid, camera = _identity_and_camera(path)
+            yield str(path), pid, TARGET_CAMERAS[camera]
+
+
+@DATASET_REGISTRY.register()
+class VisDA20Test(VisDA20):
+    """The same training images, and the challenge's test set, whose identities and cameras are secret: 0."""
+
+    subset = "test"
+
+    @staticmethod
+    def _listed(folder: Path, index_file: Path) -> Iterator[Item]:
+        for path in _paths(folder, index_file):
+            yield str(path), 0, 0
 
 
 def _rendered_people(folder: Path) -> Iterator[Item]:
@@ -83,13 +108,11 @@ def _unlabelled(folder: Path, label_file: Path) -> Iterator[Item]:
             yield str(folder / name), "visda20_0", f"visda20_{TARGET_CAMERAS[int(camera)]}"
 
 
-def _validation(folder: Path, index_file: Path) -> Iterator[Item]:
+def _paths(folder: Path, index_file: Path) -> Iterator[Path]:
     """The images that an index lists, one a line, its name first."""
     for line in index_file.read_text().splitlines():
         if line.strip():
-            path = folder / line.split()[0]
-            pid, camera = _identity_and_camera(path)
-            yield str(path), pid, TARGET_CAMERAS[camera]
+            yield folder / line.split()[0]
 
 
 def _identity_and_camera(path: Path) -> tuple[int, int]:

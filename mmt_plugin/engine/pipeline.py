@@ -16,6 +16,7 @@ from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.host.checkpoint import replace_when_complete
 
 from .checkpoint import BEST, CheckpointError
+from .description import describe_run
 from .hooks import draw_results
 from .recipe import recipe_changes
 from .run_folder import claimed
@@ -124,6 +125,7 @@ def write_results(
             **(findings or {}),
             "minutes": seconds / 60,
             "selection": selection_rule(cfg),
+            "run": describe_run(cfg),
         }
         with replace_when_complete(str(Path(cfg.OUTPUT_DIR, file_name)), "w") as file:
             json.dump(record, file, indent=1, default=float)

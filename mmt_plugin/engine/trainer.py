@@ -72,7 +72,7 @@ class MMTTrainer(DefaultTrainer):
         log_banner(cfg, len(items), self.iters_per_epoch)
 
         seed_all_rng(cfg.SEED)
-        model = self.build_model(_without_pretraining(cfg) if cfg.MMT.WEIGHTS else cfg)
+        model = self.build_model(without_pretraining(cfg) if cfg.MMT.WEIGHTS else cfg)
         optimizer = build_optimizer(cfg, model.students)
         self._trainer = TrainingStep(cfg, model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer, self.iters_per_epoch)
@@ -269,7 +269,7 @@ class MMTTrainer(DefaultTrainer):
         for dataset in cfg.DATASETS.TESTS:
             loader, num_query = cls.build_test_loader(cfg, dataset)
             evaluators[dataset] = EachNetworkEvaluator(cfg, num_query, len(names))
-            with route(_domain_of(dataset, cfg)):
+            with route(domain_of(dataset, cfg)):
                 scores = inference_on_dataset(
                     EachNetwork(model), loader, evaluators[dataset], flip_test=cfg.TEST.FLIP.ENABLED
                 )
@@ -293,7 +293,7 @@ def load_for_evaluation(cfg: CfgNode) -> MutualMeanTeaching:
     Raises:
         CheckpointError: if the file does not fit the configured model.
     """
-    model = MMTTrainer.build_model(_without_pretraining(cfg))
+    model = MMTTrainer.build_model(without_pretraining(cfg))
     MMTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
 
@@ -306,12 +306,12 @@ def _build_selection(cfg: CfgNode) -> BestModelHook | None:
     return StableSelectionHook() if cfg.MMT.SELECTION.RULE == "stable" else None
 
 
-def _domain_of(dataset: str, cfg: CfgNode) -> int:
+def domain_of(dataset: str, cfg: CfgNode) -> int:
     """Whose BN layers a test set is for: the target's, unless its training set is the source's."""
     return SOURCE if dataset in cfg.DATASETS.NAMES and dataset not in cfg.DATASETS.TARGETS else TARGET
 
 
-def _without_pretraining(cfg: CfgNode) -> CfgNode:
+def without_pretraining(cfg: CfgNode) -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAIN = False

@@ -1,18 +1,22 @@
 """CMC, mAP and mINP of a gallery ranked by distance. Shapes: Q queries, G gallery images.
 
 No row is ever sorted: a match's rank is one more than the number of images before it, and those are counted
-by vector instructions. Memory besides the distances is a few numbers a query.
+by vector instructions. Memory besides the distances is a few numbers a query, and the distances may come in
+blocks of queries.
 
 Equal distances are ranked by gallery index, as a stable sort ranks them. Evaluations that sort unstably (the
 host's compiled one among them) may rank ties otherwise; without ties all agree.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
 from mmt_plugin.pseudo_labels.threads import over_rows
+
+REPORTED_RANKS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,12 @@ class Ranking:
     cmc: np.ndarray
     average_precisions: np.ndarray
     inverse_penalties: np.ndarray
+
+    def percent(self) -> dict[str, float]:
+        """The metrics that are reported, by fastreid's names."""
+        ranks = {f"Rank-{rank}": float(self.cmc[rank - 1]) for rank in REPORTED_RANKS}
+        means = {"mAP": self.average_precisions.mean(), "mINP": self.inverse_penalties.mean()}
+        return {name: 100 * float(value) for name, value in {**means, **ranks}.items()}
 
 
 def rank_gallery(
@@ -59,19 +69,51 @@ def rank_gallery(
     Raises:
         ValueError: if shapes do not fit, distances are NaN, or no query has a match.
     """
-    distances = np.ascontiguousarray(distances, dtype=np.float32)
-    queries, gallery = _ids(query_ids, query_cameras), _ids(gallery_ids, gallery_cameras)
-    if distances.shape != (queries.shape[1], gallery.shape[1]):
+    expected = (len(query_ids), len(gallery_ids))
+    if np.shape(distances) != expected:
         raise ValueError(
-            f"distances have shape {distances.shape}; "
-            f"expected {queries.shape[1]} queries x {gallery.shape[1]} gallery images"
+            f"distances have shape {np.shape(distances)}; "
+            f"expected {expected[0]} queries x {expected[1]} gallery images"
         )
-    if np.isnan(distances.min(initial=0)):
-        raise ValueError("the distances contain NaN: the features cannot be ranked")
-    cut = distances.shape[1] if top_k is None else top_k
+    labels = (query_ids, gallery_ids, query_cameras, gallery_cameras)
+    return rank_in_blocks([distances], *labels, max_rank, top_k)
+
+
+def rank_in_blocks(
+    blocks: Iterable[np.ndarray],
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_cameras: np.ndarray,
+    max_rank: int = 50,
+    top_k: int | None = None,
+) -> Ranking:
+    """Evaluate as `rank_gallery` does, from the rows of the distance matrix block by block.
+
+    Args:
+        blocks: distances of consecutive queries to all G gallery images, together Q x G.
+        query_ids, gallery_ids, query_cameras, gallery_cameras, max_rank, top_k: as in `rank_gallery`.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        ValueError: as `rank_gallery`.
+    """
+    queries, gallery = _ids(query_ids, query_cameras), _ids(gallery_ids, gallery_cameras)
     by_id = np.argsort(gallery[0], kind="stable")
-    arguments = (distances, *queries, *gallery, by_id, cut)
-    parts = over_rows(_rank, len(distances), *arguments, description="ranking", rows_per_call=256)
+    cut = gallery.shape[1] if top_k is None else top_k
+    parts, done = [], 0
+    for block in blocks:
+        block = np.ascontiguousarray(block, dtype=np.float32)
+        if np.isnan(block.min(initial=0)):
+            raise ValueError("the distances contain NaN: the features cannot be ranked")
+        asking = queries[:, done : done + len(block)]
+        arguments = (block, *asking, *gallery, by_id, cut)
+        parts += over_rows(_rank, len(block), *arguments, description="ranking", rows_per_call=256)
+        done += len(block)
+    if done != queries.shape[1]:
+        raise ValueError(f"the blocks hold distances of {done} queries, there are {queries.shape[1]}")
     precision, penalty, first = (np.concatenate(column) for column in zip(*parts, strict=True))
     valid = first >= 0
     if not valid.any():

@@ -1,6 +1,6 @@
 """k-reciprocal re-ranking of a gallery, without a matrix over all pairs of images.
 
-Shapes: Q queries, G gallery images, D feature size.
+Shapes: Q queries, G gallery images, N = Q + G, D feature size.
 
 Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding" (CVPR 2017).
 """
@@ -9,14 +9,11 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from mmt_plugin.pseudo_labels.inputs import as_feature_matrix
 from mmt_plugin.pseudo_labels.jaccard import averaged, neighbour_lists, set_weights, weight_vectors
-from mmt_plugin.pseudo_labels.neighbours import farthest_squared_distances
 from mmt_plugin.pseudo_labels.overlap import overlap_distances
 from mmt_plugin.pseudo_labels.reciprocal import expanded_sets, joined_rows
 
-# Queries whose dense distances are made at once.
-BLOCK = 256
+from .distances import ImageDistances
 
 
 def rerank(
@@ -27,13 +24,35 @@ def rerank(
     lambda_value: float = 0.3,
     power: int = 1,
 ) -> np.ndarray:
-    """Re-ranked distances by the classic formula: (1 - lambda) x Jaccard distance + lambda x scaled distance.
-
-    The scaled distance is the squared Euclidean one over the largest of the query's, to the power given.
+    """Re-ranked distances of features, by `rerank_distances`.
 
     Args:
         query: Q x D, any floating type, L2-normalised by the caller.
         gallery: G x D.
+        k1, k2, lambda_value, power: as in `rerank_distances`.
+
+    Returns:
+        Q x G float32.
+
+    Raises:
+        TypeError: if the features are not floating point.
+        ValueError: if features are not finite matrices of equal width or an argument lies outside its range.
+    """
+    return rerank_distances(ImageDistances.between(query, gallery), k1, k2, lambda_value, power)
+
+
+def rerank_distances(
+    distances: ImageDistances, k1: int = 20, k2: int = 6, lambda_value: float = 0.3, power: int = 1
+) -> np.ndarray:
+    """Re-ranked distances by the classic formula: (1 - lambda) x Jaccard distance + lambda x scaled distance.
+
+    The scaled distance is the distance over the query's largest one (by size), to the power given. Distances
+    that a camera term made negative keep their sign, whatever the power: the published square would put the
+    nearest images behind farther ones. Where none is negative, and always without a camera term, all values
+    are the published ones.
+
+    Args:
+        distances: of N images, queries first.
         k1: neighbours on a list, the image itself not counted.
         k2: neighbours, the image itself included, of query expansion.
         lambda_value: weight of the scaled distance, in [0, 1].
@@ -43,21 +62,27 @@ def rerank(
         Q x G float32.
 
     Raises:
-        TypeError: if the features are not floating point.
-        ValueError: if features are not finite matrices of equal width or an argument lies outside its range.
+        ValueError: if an argument lies outside its range.
     """
-    features, num_queries = _stacked(query, gallery)
     if not 0 <= lambda_value <= 1:
         raise ValueError(f"lambda_value (TEST.RERANK.LAMBDA) is {lambda_value}; it must lie in [0, 1]")
     if not 1 <= k2 <= k1:
         raise ValueError(f"k2 (TEST.RERANK.K2) is {k2}; it must lie in [1, k1 = {k1}]")
-    neighbours = neighbour_lists(features, k1, k1_includes_self=False)
-    farthest = np.maximum(farthest_squared_distances(features), np.finfo(np.float32).tiny)
+    num_queries = distances.num_queries
+    neighbours, farthest = distances.nearest_and_farthest(k1)
+    farthest = np.maximum(farthest, np.finfo(np.float32).tiny)
     sets = expanded_sets(neighbours.indices, round(k1 / 2) + 1)
-    vectors = averaged(set_weights(features, neighbours, sets, farthest, power), neighbours.indices[:, :k2])
-    reranked = _scaled_distances(features, num_queries, farthest, power)
-    reranked *= lambda_value
-    reranked += 1 - lambda_value
+    if distances.has_camera_term:
+        weights = _signed_weights(distances, sets, farthest, power)
+    else:
+        weights = set_weights(distances.features, neighbours, sets, farthest, power)
+    vectors = averaged(weights, neighbours.indices[:, :k2])
+    reranked = np.empty((num_queries, len(farthest) - num_queries), dtype=np.float32)
+    done = 0
+    for block in distances.query_blocks():
+        here = slice(done, done + len(block))
+        reranked[here] = lambda_value * _signed_power(block / farthest[here, None], power) + 1 - lambda_value
+        done += len(block)
     rows, columns, jaccard = _near_pairs(vectors, num_queries)
     reranked[rows, columns] -= (1 - lambda_value) * (1 - jaccard)
     return reranked
@@ -80,22 +105,13 @@ def jaccard_distances(
         TypeError: if the features are not floating point.
         ValueError: if features are not finite matrices of equal width or an argument lies outside its range.
     """
-    features, num_queries = _stacked(query, gallery)
+    both = ImageDistances.between(query, gallery)
+    features, num_queries = both.features, both.num_queries
     neighbours = neighbour_lists(features, k1, k1_includes_self=True)
     distances = np.ones((num_queries, len(features) - num_queries), dtype=np.float32)
     rows, columns, jaccard = _near_pairs(weight_vectors(features, neighbours, k1, k2), num_queries)
     distances[rows, columns] = jaccard
     return distances
-
-
-def _stacked(query: np.ndarray | torch.Tensor, gallery: np.ndarray | torch.Tensor) -> tuple[np.ndarray, int]:
-    """All features, queries first, and the number of queries."""
-    query, gallery = as_feature_matrix(query), as_feature_matrix(gallery)
-    if query.shape[1] != gallery.shape[1]:
-        raise ValueError(f"query features have {query.shape[1]} columns, gallery features {gallery.shape[1]}")
-    if len(query) == 0 or len(gallery) == 0:
-        raise ValueError(f"cannot rank {len(gallery)} gallery images for {len(query)} queries")
-    return np.concatenate([query, gallery]), len(query)
 
 
 def _near_pairs(vectors: csr_array, num_queries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -107,18 +123,18 @@ def _near_pairs(vectors: csr_array, num_queries: int) -> tuple[np.ndarray, np.nd
     return rows, near.indices - num_queries, near.data
 
 
-def _scaled_distances(features: np.ndarray, num_queries: int, farthest: np.ndarray, power: int) -> np.ndarray:
-    """Q x G squared distances over each query's largest, to a power."""
-    norms = np.einsum("nd,nd->n", features, features)
-    gallery = features[num_queries:]
-    scaled = np.empty((num_queries, len(gallery)), dtype=np.float32)
-    for start in range(0, num_queries, BLOCK):
-        rows = slice(start, min(start + BLOCK, num_queries))
-        block = features[rows] @ gallery.T
-        block *= -2
-        block += norms[rows, None]
-        block += norms[num_queries:]
-        np.maximum(block, 0, out=block)
-        block /= farthest[rows, None]
-        scaled[rows] = block**power
-    return scaled
+def _signed_weights(
+    distances: ImageDistances, sets: csr_array, farthest: np.ndarray, power: int
+) -> csr_array:
+    """`set_weights` of distances that may be negative: weights over each image's set, summing to 1."""
+    sizes = np.diff(sets.indptr)
+    scaled = distances.on(sets) / np.repeat(farthest, sizes)
+    values = np.exp(-_signed_power(scaled, power))
+    values /= np.repeat(np.add.reduceat(values, sets.indptr[:-1]), sizes)
+    return csr_array((values, sets.indices, sets.indptr), shape=sets.shape)
+
+
+def _signed_power(scaled: np.ndarray, power: int) -> np.ndarray:
+    """|x|^power with the sign of x. No scaled distance is beyond 1 in size, but rounding would let it."""
+    scaled = np.clip(scaled, -1, 1)
+    return scaled if power == 1 else np.sign(scaled) * np.abs(scaled) ** power

@@ -1,9 +1,7 @@
 """The command-line tools as a user calls them: in processes of their own."""
 
 import json
-import os
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,20 +10,6 @@ from tiny import REPOSITORY, TINY, as_options
 SYNTHETIC = REPOSITORY / "configs" / "synthetic"
 SOURCE_OPTS = ["SOLVER.ITERS_PER_EPOCH", 2, "SOLVER.MAX_EPOCH", 1, "SOLVER.IMS_PER_BATCH", 8]
 SOURCE_OPTS += ["DATALOADER.NUM_INSTANCE", 2, "SOLVER.WARMUP_ITERS", 0, "TEST.EVAL_PERIOD", 1]
-
-
-@pytest.fixture
-def call(datasets_root):
-    """Run a tool; returns the finished process with its output as text."""
-
-    def run(tool: str, *arguments: object) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "FASTREID_DATASETS": str(datasets_root), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(REPOSITORY / "tools" / tool), *map(str, arguments)]
-        return subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400
-        )
-
-    return run
 
 
 def tiny(**overrides) -> list:

@@ -1,0 +1,199 @@
+#!/usr/bin/env python
+"""Rank test sets by trained runs, alone or together, with camera term and re-ranking; or score a submission.
+
+    python tools/evaluate.py logs/market2duke
+    python tools/evaluate.py logs/a logs/b --camera logs/camera --config-file configs/evaluate/visda20.yml \\
+        --steps --output logs/entry
+    python tools/evaluate.py --submission result.txt --query-index index_validation_query.txt \\
+        --gallery-index index_validation_gallery.txt
+
+A run is its folder, or a checkpoint in it. DATASETS.TESTS and TEST come from --config-file, else from the
+first run, and hold for all runs. docs/challenge.md explains every step.
+"""
+
+from mmt_plugin import host  # (first: it makes fastreid importable)
+
+# isort: split
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from fastreid.config import CfgNode
+from fastreid.utils.logger import setup_logger
+from tabulate import tabulate
+
+from mmt_plugin.config import ConfigError, load_config
+from mmt_plugin.config_challenge import evaluation_rules
+from mmt_plugin.data.dataset import DatasetError
+from mmt_plugin.engine.checkpoint import CheckpointError
+from mmt_plugin.engine.description import describe_entry
+from mmt_plugin.engine.post_processing import Entry, make_entry
+from mmt_plugin.engine.runs import Run, load_run
+from mmt_plugin.evaluation.run_features import MismatchError
+from mmt_plugin.evaluation.submission import (
+    SubmissionError,
+    read_index,
+    score_submission,
+    write_index,
+    write_submission,
+)
+from mmt_plugin.host.checkpoint import replace_when_complete
+from mmt_plugin.host.images import UnreadableImageError
+
+COLUMNS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="several runs make an ensemble")
+    parser.add_argument("--camera", metavar="RUN", help="a camera model (configs/camera)")
+    parser.add_argument("--config-file", metavar="FILE", help="test sets and TEST keys (configs/evaluate)")
+    parser.add_argument("--steps", action="store_true", help="print what each step gains")
+    parser.add_argument("--output", metavar="FOLDER", type=Path, help="write result.txt, result.zip, metrics")
+    parser.add_argument("--submission", metavar="FILE", help="score this file instead of evaluating runs")
+    parser.add_argument("--query-index", metavar="FILE", help="of the submission")
+    parser.add_argument("--gallery-index", metavar="FILE", help="of the submission")
+    parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides")
+    arguments = parser.parse_args()
+    if bool(arguments.submission) == bool(arguments.runs):
+        parser.error("give either runs to evaluate, or --submission with its indices")
+    if arguments.submission and not (arguments.query_index and arguments.gallery_index):
+        parser.error("--submission needs --query-index and --gallery-index")
+    return arguments
+
+
+def load_settings(arguments: argparse.Namespace) -> CfgNode:
+    """What holds for all runs.
+
+    Raises:
+        ConfigError: values are out of range, or there is no test set.
+    """
+    source = arguments.config_file or load_run(arguments.runs[0]).config_file
+    settings = load_config(source, ["MODEL.DEVICE", "auto", *arguments.opts])
+    problems = [message for holds, message in evaluation_rules(settings.TEST) if not holds]
+    if not settings.DATASETS.TESTS:
+        problems.append(f"{source}: DATASETS.TESTS names no test set")
+    if arguments.camera and settings.TEST.CAMERA.WEIGHT == 0:
+        problems.append("--camera is given, but TEST.CAMERA.WEIGHT is 0")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    host.resolve_device(settings)
+    return settings
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Rank every test set; print, and write with --output."""
+    settings = load_settings(arguments)
+    runs = [load_run(path, settings) for path in arguments.runs]
+    camera = load_run(arguments.camera, settings) if arguments.camera else None
+    measurements = {}
+    for dataset in settings.DATASETS.TESTS:
+        entry = make_entry(runs, camera, settings, dataset)
+        print(f"\n{dataset}: {description(runs, camera, settings)}\n")
+        if entry.features.is_labelled:
+            measurements[dataset] = rows = measured(entry, settings.TEST.TOP_K, arguments.steps)
+            print(table(rows))
+        elif arguments.output is None:
+            raise ConfigError(f"{dataset} has no identities to measure with: give --output for a submission")
+        if arguments.output:
+            several = len(settings.DATASETS.TESTS) > 1
+            submit(entry, arguments.output / dataset if several else arguments.output)
+    if arguments.output:
+        record(arguments.output / "evaluation.json", runs, camera, measurements)
+
+
+def record(path: Path, runs: list[Run], camera: Run | None, measurements: dict[str, list[dict]]) -> None:
+    """Write the measurements as tools/leaderboard.py reads them, with those of the steps beside them."""
+    metrics = {dataset: rows[-1] for dataset, rows in measurements.items()}
+    tests = list(metrics)
+    content = {
+        "metrics": metrics[tests[0]] if len(tests) == 1 else metrics,
+        "run": describe_entry([run.cfg for run in runs], camera and camera.cfg, tests),
+        "steps": measurements,
+    }
+    with replace_when_complete(str(path), "w") as file:
+        json.dump(content, file, indent=1)
+    print(f"\nmetrics: {path}")
+
+
+def description(runs: list[Run], camera: Run | None, settings: CfgNode) -> str:
+    """How the test set is ranked, in words."""
+    test = settings.TEST
+    parts = [f"{len(runs)} run(s)", "with flip" if test.FLIP.ENABLED else "without flip"]
+    parts.append(f"camera term {test.CAMERA.WEIGHT} x {camera.name}" if camera else "no camera term")
+    rerank = test.RERANK
+    values = f"k1 {rerank.K1}, k2 {rerank.K2}, lambda {rerank.LAMBDA}, power {rerank.POWER}"
+    parts.append(f"re-ranking {values}" if rerank.ENABLED else "no re-ranking")
+    parts.append(f"first {test.TOP_K} images" if test.TOP_K else "whole lists")
+    return "; ".join(parts)
+
+
+def measured(entry: Entry, top_k: int, every_step: bool) -> list[dict]:
+    """Metrics of the last step, or of all with their gains in mAP."""
+    if not every_step:
+        last = entry.steps[-1]
+        return [{"step": last.name if len(entry.steps) == 1 else "all steps", **entry.measure(last, top_k)}]
+    rows = []
+    for step in entry.steps:
+        row = {"step": step.name, **entry.measure(step, top_k)}
+        before = [rows[at]["mAP"] for at in step.over]
+        rows.append({**row, "gain": row["mAP"] - max(before) if before else None})
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    """Steps in percent."""
+    names = [name for name in (*COLUMNS, "gain") if name in rows[0]]
+    body = [[row["step"], *(cell(name, row[name]) for name in names)] for row in rows]
+    headers = ["", *("gain in mAP" if name == "gain" else name for name in names)]
+    return tabulate(body, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:+.2f}" if name == "gain" else f"{value:.2f}"
+
+
+def submit(entry: Entry, folder: Path) -> None:
+    """Write the ranking as the challenge wants it, in the order of the data set's indices."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {"query": entry.features.query, "gallery": entry.features.gallery}
+    files = getattr(entry.images, "index_files", None)
+    if files is None:
+        files = {part: write_index(folder / f"index_{part}.txt", items) for part, items in parts.items()}
+    indices = [read_index(files[part]) for part in parts]
+    paths = [[item[0] for item in items] for items in parts.values()]
+    result, archive = write_submission(folder, entry.nearest(entry.steps[-1]), *paths, *indices)
+    print(f"\nsubmission: {result}, {archive}; in the order of {files['query']} and {files['gallery']}")
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """Print what the challenge's server would."""
+    query, gallery = read_index(arguments.query_index), read_index(arguments.gallery_index)
+    metrics = score_submission(arguments.submission, query, gallery).percent()
+    for name in ("mAP", "Rank-1", "Rank-5", "Rank-10"):
+        print(f"{name:8s}{metrics[name]:6.2f} %")
+
+
+# Mistakes of the user's: one sentence says more than where in the code they were noticed.
+EXPLAINED = (
+    ConfigError,
+    CheckpointError,
+    DatasetError,
+    FileNotFoundError,
+    MismatchError,
+    SubmissionError,
+    UnreadableImageError,
+)
+
+if __name__ == "__main__":
+    arguments = parse_arguments()
+    setup_logger(name="fastreid")
+    try:
+        (score if arguments.submission else evaluate)(arguments)
+    except EXPLAINED as error:
+        sys.exit(f"error: {error}")

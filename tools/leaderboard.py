@@ -1,0 +1,56 @@
+#!/usr/bin/env python
+"""Tables of finished runs beside published numbers, a task at a time.
+
+    python tools/leaderboard.py logs/mmt/market2duke logs/seeds/*/mmt
+    python tools/leaderboard.py --format latex logs/mmt/* logs/entry
+
+A folder is a run's, or what tools/evaluate.py --output names.
+Runs that differ in their seeds only are one row, with mean and standard deviation. "measured" rows are the
+runs named; "published" ones were read elsewhere, as their references say, and were not run here.
+"""
+
+from mmt_plugin.config import ConfigError, load_config  # (first: it makes fastreid importable)
+
+# isort: split
+import argparse
+import sys
+from pathlib import Path
+
+from mmt_plugin.engine.description import describe_run
+from mmt_plugin.engine.runs import read_results
+from mmt_plugin.reporting.leaderboard import FORMATS, LeaderboardError, Result, leaderboard, results_of
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder of a finished run, or of an evaluation"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of the tables")
+    return parser.parse_args()
+
+
+def read_run(folder: str) -> list[Result]:
+    """A run's results. What a run of an earlier version did not record of itself is read from its
+    configuration, which does not tell the number of processes and thus the images per BN.
+    """
+    record = read_results(folder)
+    run = record.get("run")
+    if run is None:
+        run = {**describe_run(load_config(Path(folder, "config.yaml"))), "images_per_bn": None}
+    return results_of(folder, record, run)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    try:
+        results = [result for folder in arguments.runs for result in read_run(folder)]
+        print(leaderboard(results, arguments.format))
+    except (ConfigError, LeaderboardError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
