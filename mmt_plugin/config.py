@@ -15,6 +15,7 @@ from fastreid.config import CfgNode, get_cfg
 
 from mmt_plugin.config_labels import label_rules
 from mmt_plugin.config_plus import plus_rules
+from mmt_plugin.config_report import add_report_config, report_rules
 from mmt_plugin.config_rules import method_rules, trust_rules
 from mmt_plugin.data.synthetic import add_synthetic_config
 
@@ -62,6 +63,7 @@ def add_mmt_config(cfg: CfgNode) -> None:
     _add_method_config(_C)
     _add_pseudo_label_config(_C)
     add_synthetic_config(_C)
+    add_report_config(_C)
 
 
 def load_config(config_file: str | PathLike, opts: Sequence = ()) -> CfgNode:
@@ -250,6 +252,7 @@ def check_config(cfg: CfgNode) -> None:
         *plus_rules(cfg),
         *label_rules(cfg.PSEUDO_LABELS),
         *trust_rules(cfg),
+        *report_rules(cfg),
     )
     problems = [message for holds, message in rules if not holds]
     if problems:

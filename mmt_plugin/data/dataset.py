@@ -1,6 +1,8 @@
 """Datasets that know images only: identities are looked up outside, as pseudo labels change every epoch."""
 
+import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import PurePath
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -10,6 +12,12 @@ from .unreadable import read_or_nan
 
 # (path, identity, camera), as fastreid's datasets list them.
 Item = tuple[str, int | str, int | str]
+
+
+def images_digest(items: Sequence[Item]) -> str:
+    """Number of images and a hash of their names, which does not change when the folder moves."""
+    names = "\n".join("/".join(PurePath(item[0]).parts[-2:]) for item in items)
+    return f"{len(items)} images, names {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
 class TrainImages(Dataset):

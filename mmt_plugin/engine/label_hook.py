@@ -9,10 +9,14 @@ import torch.nn.functional as F
 from fastreid.config import CfgNode
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
+from torch import Tensor
 
 from mmt_plugin.data.build import build_extraction_loader, dense_ids
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster
+from mmt_plugin.pseudo_labels.stages import Stages
+from mmt_plugin.reporting.label_record import LabelRecorder
+from mmt_plugin.reporting.records import RecordError
 
 from .features import extract_features
 
@@ -50,6 +54,9 @@ class PseudoLabelHook(HookBase):
         self.truth = truth if truth.max() > 0 else None
         self.cameras = dense_ids([item[2] for item in items])
         self.labels: PseudoLabels | None = None
+        self.recorder = None
+        if cfg.REPORT.ENABLED and comm.is_main_process():
+            self.recorder = LabelRecorder(cfg.OUTPUT_DIR, items, self.truth, cfg.REPORT.SAMPLE)
 
     def before_epoch(self) -> None:
         if self.trainer.steps_done:  # resumed within the epoch: its labels and classifiers are there
@@ -60,15 +67,16 @@ class PseudoLabelHook(HookBase):
             features = extract_features(self.trainer.raw_model, self.loader).mean(dim=0)
             if self.cfg.PSEUDO_LABELS.NORMALIZE:
                 features = F.normalize(features, dim=1)
-            extracted = time.perf_counter()
-            found = self._cluster_once(features)
-        self._record(found, extracted - start, time.perf_counter() - extracted)
+            extracted, stages = time.perf_counter(), Stages()
+            found = self._cluster_once(features, stages)
+        self._record(found, extracted - start, time.perf_counter() - extracted, stages)
         if found.num_clusters < 2:
             self._keep_previous(found)
         else:
             self.labels = found
             self.trainer.restart_classifiers(found.centroids, found.num_clusters)
         self.trainer.set_labels(self.labels.labels)
+        self._keep_for_report(features)
 
     def state_dict(self) -> dict:
         return {"labels": None if self.labels is None else self.labels.state_dict()}
@@ -76,7 +84,7 @@ class PseudoLabelHook(HookBase):
     def load_state_dict(self, state: dict) -> None:
         self.labels = None if state["labels"] is None else PseudoLabels.from_state_dict(state["labels"])
 
-    def _cluster_once(self, features) -> PseudoLabels:
+    def _cluster_once(self, features: Tensor, stages: Stages) -> PseudoLabels:
         """Cluster on the main process, for all processes; images that cannot be read belong to no cluster."""
         unreadable = features.isnan().any(dim=1).numpy()
         self.trainer.data_loader.skipped[-1].add(np.flatnonzero(unreadable).tolist())
@@ -84,7 +92,12 @@ class PseudoLabelHook(HookBase):
         if comm.is_main_process():
             device, cameras = self.trainer.raw_model.device, self.cameras[~unreadable]
             found = cluster(
-                features[~unreadable], self.cfg, cameras=cameras, previous=self.labels, device=device
+                features[~unreadable],
+                self.cfg,
+                cameras=cameras,
+                previous=self.labels,
+                device=device,
+                stages=stages,
             )
             labels = np.full(len(unreadable), -1)
             labels[~unreadable] = found.labels
@@ -105,13 +118,24 @@ class PseudoLabelHook(HookBase):
             )
         logger.warning(f"{message}: keeping the previous epoch's {self.labels.num_clusters} clusters")
 
-    def _record(self, found: PseudoLabels, extraction_seconds: float, clustering_seconds: float) -> None:
+    def _keep_for_report(self, features: Tensor) -> None:
+        """What the run report shows of the labels in use. A full disk ends no run here."""
+        if self.recorder is not None:
+            try:
+                self.recorder.record(self.trainer.epoch, features.numpy(), self.labels)
+            except (OSError, RecordError) as error:
+                logger.warning(f"This label step was not kept for the report: {error}")
+
+    def _record(
+        self, found: PseudoLabels, extraction_seconds: float, clustering_seconds: float, stages: Stages
+    ) -> None:
         scalars = {
             "clusters": found.num_clusters,
             "unclustered": found.num_outliers,
             "largest_cluster": found.largest,
             "extraction_seconds": extraction_seconds,
             "clustering_seconds": clustering_seconds,
+            **{f"seconds/{name.replace(' ', '_')}": seconds for name, seconds in stages.seconds.items()},
         }
         if self.truth is not None:
             scalars.update(agreement(np.asarray(found.labels), self.truth))

@@ -18,6 +18,7 @@ from mmt_plugin.host.checkpoint import replace_when_complete
 from .checkpoint import CheckpointError
 from .hooks import draw_results
 from .recipe import recipe_changes
+from .report import record_ranking, report
 from .run_folder import claimed
 from .trainer import MMTTrainer
 
@@ -39,7 +40,7 @@ SHARED_HEAD_KEYS = ("NAME", "NORM", "EMBEDDING_DIM", "WITH_BNNECK", "NECK_FEAT",
 
 
 def run(cfg: CfgNode, config_file: str, resume: bool) -> dict:
-    """Pre-train what is missing, then train.
+    """Pre-train what is missing, then train, then write the report.
 
     Args:
         cfg: checked and frozen.
@@ -56,7 +57,9 @@ def run(cfg: CfgNode, config_file: str, resume: bool) -> dict:
         seeds = cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
         cfg.MMT.WEIGHTS = tuple(pretrain(source_config(cfg, config_file, seed), resume) for seed in seeds)
         cfg.freeze()
-    return train(cfg, resume)
+    results = train(cfg, resume)
+    report(cfg)
+    return results
 
 
 def pretrain(cfg: CfgNode, resume: bool) -> str:
@@ -91,6 +94,7 @@ def train(cfg: CfgNode, resume: bool) -> dict:
         else:  # stopped after its last epoch, before its results were recorded
             results = dict(trainer.evaluate())
         draw_results(trainer)
+        record_ranking(trainer)
     write_results(cfg, RESULTS, results, time.perf_counter() - start, trainer.num_clusters)
     logger.info(f"Model: {Path(cfg.OUTPUT_DIR, FINAL_MODEL)}; {selection_rule(cfg)}")
     return results

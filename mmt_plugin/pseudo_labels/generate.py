@@ -29,6 +29,7 @@ def cluster(
     cameras: np.ndarray | None = None,
     previous: PseudoLabels | None = None,
     device: str | torch.device | None = None,
+    stages: Stages | None = None,
 ) -> PseudoLabels:
     """Cluster images by their features, as the configuration says.
 
@@ -43,6 +44,7 @@ def cluster(
         cameras: N camera numbers, needed if PSEUDO_LABELS.CAMERA_AWARE is enabled.
         previous: an earlier result of the same run, whose DBSCAN radius and independence threshold are kept.
         device: where the exact neighbour search runs. None: where the features are.
+        stages: is told how long each part took; None: the log alone is.
 
     Returns:
         Labels, centroids and counts.
@@ -56,7 +58,7 @@ def cluster(
     _check_choice("OUTLIERS", node.OUTLIERS, ("drop", "singletons"))
     device = search_device(features, device)
     features = as_feature_matrix(features)
-    stages = Stages()
+    stages = stages or Stages()
     if node.METHOD == "dbscan":
         labels, origin = _dbscan_labels(features, node, cameras, previous, device, stages)
     else:
