@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -64,4 +64,4 @@ class Section:
     title: str
     lead: str = ""
     groups: Sequence[Group] = ()
-    missing: Sequence[str] = field(default_factory=tuple)
+    missing: Sequence[str] = ()

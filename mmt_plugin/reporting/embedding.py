@@ -20,7 +20,7 @@ def plane(features: np.ndarray) -> np.ndarray:
     """
     features = np.asarray(features, dtype=np.float32)
     components = PCA(min(COMPONENTS, *features.shape), random_state=0).fit_transform(features)
-    if len(features) < MIN_IMAGES:
+    if len(features) < MIN_IMAGES or np.ptp(components) == 0:
         return components[:, :2]
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(components)

@@ -63,7 +63,7 @@ class LabelRecorder:
 
         Args:
             epoch: from 0.
-            features: N x D; NaN for an image that cannot be read.
+            features: N x D floats; NaN for an image that cannot be read.
             labels: what was made of them.
 
         Raises:
@@ -71,7 +71,6 @@ class LabelRecorder:
         """
         first = None if epoch == 0 else load_record(LabelRecord, self.folder / FIRST)
         sample = sample_images(labels.labels, self.sample_size) if first is None else first.sample
-        features = _normalised(features)
         readable = np.isfinite(features[sample]).all(axis=1)
         groups = labels.labels if self.truth is None else self.truth
         positives, negatives = pair_distances(features, groups)
@@ -81,7 +80,7 @@ class LabelRecorder:
             labels=labels.labels.astype(np.int32),
             distances=_distances_to_centroids(features, labels),
             sample=sample[readable].astype(np.int32),
-            features=features[sample[readable]].astype(np.float16),
+            features=_normalised(features[sample[readable]]).astype(np.float16),
             positives=positives,
             negatives=negatives,
             pairs_of="clusters" if self.truth is None else "identities",
@@ -118,7 +117,7 @@ def pair_distances(
     """Cosine distances of random pairs of images. Equal groups give equal pairs in every call.
 
     Args:
-        features: N x D, L2-normalised; pairs with NaN are left out.
+        features: N x D, of any length; pairs with NaN are left out.
         groups: N integers, -1 for an image of none.
         count: pairs of each kind.
         seed: of the choice.
@@ -146,24 +145,31 @@ def pair_distances(
     return positives, _cosine_distances(features, a[different], b[different])
 
 
-def _cosine_distances(features: np.ndarray, a: np.ndarray, b: np.ndarray, rows: int = 4096) -> np.ndarray:
-    """1 - cosine of pairs of rows, in blocks that keep memory small; without those of NaN."""
-    blocks = (slice(i, i + rows) for i in range(0, len(a), rows))
-    parts = [1 - np.einsum("md,md->m", features[a[block]], features[b[block]]) for block in blocks]
+def _cosine_distances(features: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """1 - cosine of pairs of rows, without those of NaN."""
+    parts = [_dissimilarity(features[a[block]], features[b[block]]) for block in _blocks(len(a))]
     distances = np.concatenate(parts) if parts else np.empty(0)
     return distances[np.isfinite(distances)].astype(np.float16)
 
 
-def _distances_to_centroids(features: np.ndarray, labels: PseudoLabels, rows: int = 4096) -> np.ndarray:
+def _distances_to_centroids(features: np.ndarray, labels: PseudoLabels) -> np.ndarray:
     distances = np.full(len(features), np.nan, np.float16)
     clustered = np.flatnonzero(labels.labels >= 0)
-    for i in range(0, len(clustered), rows):
-        block = clustered[i : i + rows]
-        similarity = np.einsum("nd,nd->n", features[block], labels.centroids[labels.labels[block]])
-        distances[block] = 1 - similarity
+    for block in _blocks(len(clustered)):
+        rows = clustered[block]
+        distances[rows] = _dissimilarity(features[rows], labels.centroids[labels.labels[rows]])
     return distances
 
 
+def _dissimilarity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """1 - cosine of each row with its counterpart."""
+    return 1 - np.einsum("nd,nd->n", _normalised(one), _normalised(other))
+
+
 def _normalised(features: np.ndarray) -> np.ndarray:
-    features = np.asarray(features, dtype=np.float32)
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _blocks(count: int, size: int = 4096) -> list[slice]:
+    """Consecutive slices: copies of so many rows at once take little memory."""
+    return [slice(start, start + size) for start in range(0, count, size)]

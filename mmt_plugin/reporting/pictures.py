@@ -73,8 +73,8 @@ def map_section(run: Run) -> Section:
         "map",
         title,
         f"t-SNE of {len(records[-1][1].sample):,} of {len(run.labels):,} images: near images stay near, "
-        "distances between groups mean little. Good features gather by person, not by camera. Colours by cluster are "
-        f"those of the last label step: the {NUM_COLOURS} largest clusters on the map; all others are grey.",
+        "distances between groups mean little. Good features gather by person, not by camera. Colours by "
+        f"cluster are those of the last label step: the {NUM_COLOURS} largest clusters on the map.",
         groups,
         missing,
     )
@@ -108,8 +108,8 @@ def distances_section(run: Run) -> Section:
         "pairs apart here; training never saw them."
         if records[0][1].pairs_of == "identities"
         else "Random pairs of target training images. Identities are not known, so clusters of the same "
-        "label step tell the pairs apart: near by construction, which says how well clusters are separated, not "
-        "whether they are right."
+        "label step tell the pairs apart: near by construction, which says how well clusters are separated, "
+        "not whether they are right."
     )
     missing = (
         [] if len(records) > 1 else ["There was one label step only, so there is no distance afterwards."]
@@ -136,9 +136,9 @@ def ranking_section(run: Run) -> Section:
         "ranking",
         title,
         f"{ranking.sampled} evenly spaced queries of {ranking.dataset} were ranked by cosine distance, "
-        "without re-ranking; shown are quantiles of their average precision, from the best to the worst: none "
-        "is picked. Green: the same person in another camera; red: someone else. Images of the query's own camera and "
-        "person are left out, as the evaluation does.",
+        "without re-ranking. Shown are quantiles of their average precision, from the best to the worst: "
+        "none is picked. Green: the same person in another camera; red: someone else. Images of the query's "
+        "own camera and person are left out, as the evaluation does.",
         [Group(sheets=ranked_sheets(run))],
     )
 

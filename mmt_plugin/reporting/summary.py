@@ -12,6 +12,7 @@ from .scalars import grouped, is_of_network, spaced
 from .svg import number
 from .timeline import duration, run_seconds
 
+CLUSTERINGS = {"dbscan": "DBSCAN", "kmeans": "k-means"}
 METRICS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 
 
@@ -35,20 +36,22 @@ def title_of(run: Run) -> str:
 
 
 def method_of(cfg: CfgNode) -> str:
-    """The method and the network, in one line."""
+    """The method, the network and the clustering, in one line."""
     mmt, labels = cfg.MMT, cfg.PSEUDO_LABELS.METHOD
     if labels == "ground_truth":
-        method = "supervised training on annotated identities"
+        method = "Supervised training on annotated identities"
     elif mmt.JOINT.ENABLED:
-        method = "MMT+: mutual mean-teaching with labelled source images"
+        method = "MMT+: Mutual Mean-Teaching beside labelled source images"
     elif mmt.SOFT_CE_WEIGHT == mmt.SOFT_TRI_WEIGHT == 0:
-        method = "clustering baseline, hard pseudo labels"
+        method = "Clustering baseline with hard pseudo labels"
     else:
-        method = "mutual mean-teaching" if mmt.NUM_PAIRS > 1 else "mean-teaching"
-    backbone = f"{cfg.MODEL.BACKBONE.NAME.removeprefix('build_').removesuffix('_backbone')}"
+        method = "Mutual Mean-Teaching" if mmt.NUM_PAIRS > 1 else "Mean-teaching"
+    backbone = cfg.MODEL.BACKBONE.NAME.removeprefix("build_").removesuffix("_backbone")
     networks = f"{mmt.NUM_PAIRS} networks" if mmt.NUM_PAIRS > 1 else "one network"
-    clustering = "" if labels == "ground_truth" else f", {labels} pseudo labels"
-    return f"{method}; {networks} ({backbone} {cfg.MODEL.BACKBONE.DEPTH}){clustering}"
+    parts = [method, f"{networks} ({backbone} {cfg.MODEL.BACKBONE.DEPTH})"]
+    if labels in CLUSTERINGS:
+        parts.append(f"pseudo labels by {CLUSTERINGS[labels]}")
+    return " · ".join(parts)
 
 
 def by_test_set(metrics: dict, cfg: CfgNode) -> dict[str, dict[str, float]]:
@@ -77,15 +80,21 @@ def tiles(run: Run) -> list[Tile]:
     if "images_per_bn" in run.scalars.training:
         recipe = run.cfg.MMT.IMAGES_PER_BN
         value = run.scalars.training["images_per_bn"].values[-1]
-        note = f"recipe: {recipe}" if recipe else "the whole batch of a process"
+        note = f"recipe: {recipe}" if recipe else "all of a batch"
         found.append(Tile("Images per BN", number(value), note))
     if seconds := run_seconds(run):
-        found.append(Tile("Time", duration(seconds), f"on {run.cfg.MODEL.DEVICE}, pre-training included"))
+        found.append(Tile("Time", duration(seconds), _time_note(run)))
     return found
 
 
+def _time_note(run: Run) -> str:
+    if any(source.is_own for source in run.sources):
+        return f"on {run.cfg.MODEL.DEVICE}, pre-training included"
+    return f"on {run.cfg.MODEL.DEVICE}" + (", from given source models" if run.cfg.MMT.WEIGHTS else "")
+
+
 def _score_tiles(run: Run) -> list[Tile]:
-    """mAP and rank-1 on the first test set: of the chosen model where they are known, else of the last epoch."""
+    """mAP and rank-1 on the first test set: of the chosen model where known, else of the last epoch."""
     sets = by_test_set(run.results.get("metrics", {}), run.cfg)
     if not sets:
         return []
