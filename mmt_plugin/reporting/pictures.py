@@ -146,8 +146,8 @@ def ranking_section(run: Run) -> Section:
 def _records(run: Run) -> list[tuple[str, LabelRecord]]:
     """The label steps to compare, each with its heading."""
     headings = {
-        "first": "Before: features of the networks that the run started from",
-        "last": "After: features at the last label step",
+        "first": "Before: the networks that the run started from",
+        "last": "After: the last label step",
     }
     records = [(headings["first"], run.first), (headings["last"], run.last)]
     return [

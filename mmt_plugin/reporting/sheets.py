@@ -86,7 +86,8 @@ class Clusters:
             owner = ids[counts.argmax()]
             others = len(members) - counts.max()
             parts.append(_count(len(ids), "true identity", "true identities"))
-            parts.append(f"{_count(int(others), 'image')} of others than the most frequent")
+            if others:
+                parts.append(f"{_count(int(others), 'image')} not of the most frequent one")
         shown = _evenly(members, MEMBERS)
         frame = _frame_of(truth, owner)
         return Sheet(

@@ -45,7 +45,7 @@ class Frame:
 
     @classmethod
     def around(
-        cls, xs: tuple[float, float], ys: tuple[float, float], width: int = 340, height: int = 190
+        cls, xs: tuple[float, float], ys: tuple[float, float], width: int = 290, height: int = 170
     ) -> Frame:
         m = _MARGIN
         return cls(
@@ -55,7 +55,9 @@ class Frame:
             Axis(*ys, height - m["bottom"], m["top"]),
         )
 
-    def draw(self, body: Markup, x_label: str, label: str, chart: str, y_ticks: bool = True) -> Markup:
+    def draw(
+        self, body: Markup, x_label: str, label: str, chart: str, y_ticks: bool = True, whole: bool = False
+    ) -> Markup:
         """The chart: grid, axes and what is plotted.
 
         Args:
@@ -64,6 +66,7 @@ class Frame:
             label: what the chart shows, for those who cannot see it.
             chart: its name in the page.
             y_ticks: whether the vertical axis has a scale that matters.
+            whole: whether the horizontal axis counts.
         """
         parts = []
         for value in ticks(self.y.low, self.y.high) if y_ticks else []:
@@ -71,6 +74,8 @@ class Frame:
             parts.append(_line(self.x.start, y, self.x.stop, y, "grid"))
             parts.append(_text(self.x.start - 6, y + 3.5, number(value), "end"))
         for value in ticks(self.x.low, self.x.high, 6):
+            if whole and value % 1:
+                continue
             parts.append(_text(self.x(value), self.y.start + 14, number(value), "middle"))
         parts.append(_line(self.x.start, self.y.start, self.x.stop, self.y.start, "axis"))
         parts.append(_text((self.x.start + self.x.stop) / 2, self.height - 3, x_label, "middle"))
@@ -87,8 +92,8 @@ def line_chart(
     from_zero: bool = False,
     top: float | None = None,
     references: Iterable[tuple[float, str]] = (),
-    width: int = 340,
-    height: int = 190,
+    width: int = 290,
+    height: int = 170,
 ) -> Markup:
     """Curves over epochs, with a dot for every value.
 
@@ -128,7 +133,7 @@ def line_chart(
             )
             for x, y, epoch, value in points
         ]
-    return frame.draw(Markup("").join(parts), "epochs", ", ".join(names), chart)
+    return frame.draw(Markup("").join(parts), "epochs", ", ".join(names), chart, whole=True)
 
 
 def histogram(
@@ -155,7 +160,11 @@ def histogram(
 
 
 def scatter(
-    chart: str, points: np.ndarray, classes: Sequence[str], titles: Sequence[str], size: int = 420
+    chart: str,
+    points: np.ndarray,
+    classes: Sequence[str],
+    titles: Sequence[str],
+    size: tuple[int, int] = (460, 340),
 ) -> Markup:
     """Points of a plane.
 
@@ -164,10 +173,10 @@ def scatter(
         points: S x 2.
         classes: of the style sheet, one a point; points of class "rest" are drawn first.
         titles: one a point.
-        size: of the square in pixels.
+        size: width and height in pixels.
     """
     low, high = points.min(axis=0), points.max(axis=0)
-    scaled = np.round(6 + (points - low) / np.maximum(high - low, 1e-9) * (size - 12), 1)
+    scaled = np.round(6 + (points - low) / np.maximum(high - low, 1e-9) * (np.array(size) - 12), 1)
     order = sorted(range(len(points)), key=lambda i: "rest" not in classes[i])
     marks = [
         Markup('<circle class="{}" cx="{}" cy="{}" r="3"><title>{}</title></circle>').format(
@@ -175,8 +184,8 @@ def scatter(
         )
         for i in order
     ]
-    return Markup('<svg viewBox="0 0 {0} {0}" role="img" aria-label="{1}" data-chart="{2}">{3}</svg>').format(
-        size, f"map of {len(points)} images", chart, Markup("").join(marks)
+    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}" data-chart="{}">{}</svg>').format(
+        *size, f"map of {len(points)} images", chart, Markup("").join(marks)
     )
 
 
