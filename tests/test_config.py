@@ -49,6 +49,7 @@ def test_shipped_combination_passes(tiny_config):
         ({"MMT__MOCO__QUEUE_SIZE": 0}, r"MMT\.MOCO\.QUEUE_SIZE is 0"),
         ({"MMT__MOCO__DOMAINS": "source"}, r"MMT\.MOCO\.DOMAINS is 'source'"),
         ({"MMT__MOCO__WEIGHT": 0.1, "MMT__EMA__ENABLED": False}, "keys of the queue come from mean teachers"),
+        ({"REPORT__SAMPLE": 0}, r"REPORT\.SAMPLE is 0"),
         ({"MODEL__HEADS__CLS_LAYER": "Sphere"}, r"MODEL\.HEADS\.CLS_LAYER is 'Sphere'; choose one of Linear"),
     ],
 )

@@ -39,12 +39,12 @@ def report(cfg: CfgNode) -> None:
     """Write OUTPUT_DIR's report unless it has that of this training already; an error is logged, with the
     command that repeats it.
     """
-    page, results = Path(cfg.OUTPUT_DIR, PAGE), Path(cfg.OUTPUT_DIR, RESULTS)
-    is_there = page.exists() and page.stat().st_mtime >= results.stat().st_mtime
-    if not cfg.REPORT.ENABLED or not comm.is_main_process() or is_there:
+    if not cfg.REPORT.ENABLED or not comm.is_main_process():
         return
     try:
-        logger.info(f"Report: {write_report(cfg.OUTPUT_DIR)}")
+        page, results = Path(cfg.OUTPUT_DIR, PAGE), Path(cfg.OUTPUT_DIR, RESULTS)
+        if not page.exists() or page.stat().st_mtime < results.stat().st_mtime:
+            logger.info(f"Report: {write_report(cfg.OUTPUT_DIR)}")
     except Exception:
         logger.exception(
             "The report could not be written. The training is complete, its model and results are on disk; "

@@ -62,6 +62,7 @@ class Run:
         if not path.is_file():
             raise NoRunError(f"{str(folder)!r} is no run: there is no {path}")
         self.cfg: CfgNode = load_config(path)
+        synthetic.configure(self.cfg)  # names of data sets stand for those of this run from here
         self.scalars = read_scalars(self.folder)
         self.results = _read_json(self.folder / RESULTS)
         self.missing_images = ""
@@ -108,7 +109,6 @@ class Run:
         names = self.cfg.DATASETS.TARGETS if self.is_clustered else self.cfg.DATASETS.NAMES
         record = self.last or self.first
         try:
-            synthetic.configure(self.cfg)
             items = training_items(names, self.cfg.DATASETS.COMBINEALL)
         except Exception as error:  # whatever a data set raises: the page is made without pictures
             self.missing_images = f"The images of {', '.join(names)} are not here: {error}"

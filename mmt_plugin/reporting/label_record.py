@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmt_plugin.data.dataset import Item, images_digest
+from mmt_plugin.host.checkpoint import remove_unfinished
 from mmt_plugin.pseudo_labels import PseudoLabels
 
 from .records import FOLDER, load_record, save_record
@@ -50,13 +51,15 @@ class LabelRecorder:
     def __init__(self, folder: str, items: Sequence[Item], truth: np.ndarray | None, sample_size: int):
         """
         Args:
-            folder: the run's.
+            folder: the run's; this process is its only user.
             items: its N images.
             truth: N identities, for the distances of pairs; None: not known.
             sample_size: images whose features are kept.
         """
         self.folder, self.truth, self.sample_size = Path(folder, FOLDER), truth, sample_size
         self.images = images_digest(items)
+        if self.folder.is_dir():
+            remove_unfinished(str(self.folder))
 
     def record(self, epoch: int, features: np.ndarray, labels: PseudoLabels) -> None:
         """Write one label step.

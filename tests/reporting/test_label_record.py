@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mmt_plugin.host.checkpoint import UNFINISHED
 from mmt_plugin.pseudo_labels import PseudoLabels
 from mmt_plugin.reporting.label_record import (
     FIRST,
@@ -133,6 +134,14 @@ def test_a_record_of_a_hundred_thousand_images_is_small(tmp_path):
     LabelRecorder(str(tmp_path), items, None, 1200).record(0, features, labelled(features, labels))
     bytes_without_features = (tmp_path / FOLDER / FIRST).stat().st_size - 1200 * size * 2
     assert bytes_without_features < 1_000_000
+
+
+def test_what_a_killed_run_left_half_written_is_removed(recorder, tmp_path):
+    (tmp_path / FOLDER).mkdir()
+    left = tmp_path / FOLDER / f"{LAST}.123{UNFINISHED}"
+    left.write_bytes(b"half")
+    recorder()
+    assert not left.exists()
 
 
 def test_a_damaged_record_is_named(recorder, tmp_path):
