@@ -17,6 +17,7 @@ from mmt_plugin.config_challenge import add_challenge_config, challenge_rules
 from mmt_plugin.config_labels import label_rules
 from mmt_plugin.config_own import add_own_config, own_rules
 from mmt_plugin.config_plus import plus_rules
+from mmt_plugin.config_report import add_report_config, report_rules
 from mmt_plugin.config_rules import method_rules, trust_rules
 from mmt_plugin.data.synthetic import add_synthetic_config
 
@@ -66,6 +67,7 @@ def add_mmt_config(cfg: CfgNode) -> None:
     add_own_config(_C)
     add_challenge_config(_C)
     add_synthetic_config(_C)
+    add_report_config(_C)
 
 
 def load_config(config_file: str | PathLike, opts: Sequence = ()) -> CfgNode:
@@ -257,6 +259,7 @@ def check_config(cfg: CfgNode) -> None:
         *own_rules(cfg),
         *trust_rules(cfg),
         *challenge_rules(cfg),
+        *report_rules(cfg),
     )
     problems = [message for holds, message in rules if not holds]
     if problems:

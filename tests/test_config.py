@@ -57,6 +57,7 @@ def test_shipped_combination_passes(tiny_config):
         ({"TEST__RERANK__K2": 21}, r"TEST\.RERANK\.K2 is 21; it must lie in \[1, TEST\.RERANK\.K1\]"),
         ({"TEST__RERANK__LAMBDA": 1.5}, r"TEST\.RERANK\.LAMBDA is 1\.5"),
         ({"TEST__CAMERA__WEIGHT": 1.0}, r"TEST\.CAMERA\.WEIGHT is 1\.0"),
+        ({"REPORT__SAMPLE": 0}, r"REPORT\.SAMPLE is 0"),
         ({"MODEL__HEADS__CLS_LAYER": "Sphere"}, r"MODEL\.HEADS\.CLS_LAYER is 'Sphere'; choose one of Linear"),
     ],
 )

@@ -26,6 +26,7 @@ TINY = {
     "SOLVER.ITERS_PER_EPOCH": 2,
     "SOLVER.MAX_EPOCH": 2,
     "TEST.EVAL_PERIOD": 2,
+    "REPORT.ENABLED": False,
 }
 
 

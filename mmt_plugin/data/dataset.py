@@ -1,6 +1,8 @@
 """Datasets that know images only: identities are looked up outside, as pseudo labels change every epoch."""
 
+import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import PurePath
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,6 +18,12 @@ class DatasetError(RuntimeError):
     """Data that cannot be used as the configuration asks; the message names the file or key, and what to
     change.
     """
+
+
+def images_digest(items: Sequence[Item]) -> str:
+    """Number of images and a hash of their names, which does not change when the folder moves."""
+    names = "\n".join("/".join(PurePath(item[0]).parts[-2:]) for item in items)
+    return f"{len(items)} images, names {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
 class TrainImages(Dataset):

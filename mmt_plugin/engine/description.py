@@ -90,7 +90,8 @@ def method_name(cfg: CfgNode) -> str:
         name = "MMT+"
     else:
         name = "MMT"
-    clusters = {"kmeans": f"k-means {labels.KMEANS.NUM_CLUSTERS}", "dbscan": "DBSCAN"}[labels.METHOD]
+    known = {"kmeans": f"k-means {labels.KMEANS.NUM_CLUSTERS}", "dbscan": "DBSCAN"}
+    clusters = known.get(labels.METHOD, labels.METHOD)
     joint = ["source images in the batch"] if mmt.JOINT.ENABLED and name != "MMT+" else []
     single = ["one stage"] if cfg.DATASETS.NAMES and not mmt.SOURCE.PRETRAIN and not mmt.WEIGHTS else []
     return ", ".join([name, clusters, *joint, *single, *translated])

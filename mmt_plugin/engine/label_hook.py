@@ -9,11 +9,15 @@ import torch.nn.functional as F
 from fastreid.config import CfgNode
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
+from torch import Tensor
 
 from mmt_plugin.data.build import build_extraction_loader, dense_ids, training_tracklets
 from mmt_plugin.data.checks import check_cameras
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster, label_free_quality
+from mmt_plugin.pseudo_labels.stages import Stages
+from mmt_plugin.reporting.label_record import LabelRecorder
+from mmt_plugin.reporting.records import RecordError
 
 from .features import extract_features
 
@@ -57,13 +61,16 @@ class PseudoLabelHook(HookBase):
         must_link = cfg.PSEUDO_LABELS.MUST_LINK
         self.tracklets = training_tracklets(cfg.DATASETS.TARGETS, items) if must_link else None
         self.labels: PseudoLabels | None = None
+        self.recorder = None
+        if cfg.REPORT.ENABLED and comm.is_main_process():
+            self.recorder = LabelRecorder(cfg.OUTPUT_DIR, items, self.truth, cfg.REPORT.SAMPLE)
 
     def before_epoch(self) -> None:
         if self.trainer.steps_done:  # resumed within the epoch: its labels and classifiers are there
             self.trainer.set_labels(self.labels.labels)
             return
         with self.trainer.stop.phase(steps=0):
-            found, scalars = self.look()
+            found, features, scalars = self.look()
         self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)
         if found.num_clusters < 2:
             self._keep_previous(found)
@@ -71,27 +78,29 @@ class PseudoLabelHook(HookBase):
             self.labels = found
             self.trainer.restart_classifiers(found.centroids, found.num_clusters)
         self.trainer.set_labels(self.labels.labels)
+        self._keep_for_report(features)
 
-    def look(self) -> tuple[PseudoLabels, dict[str, float]]:
+    def look(self) -> tuple[PseudoLabels, Tensor, dict[str, float]]:
         """Cluster the training images as the networks see them now. Changes nothing.
 
         Returns:
-            The clusters, and what they are like, by the name of the scalar; without annotations only on the
-            main process.
+            The clusters, the features (N x D) they were made of, and what the clusters are like, by the name
+            of the scalar; without annotations only on the main process.
         """
         start = time.perf_counter()
         networks = extract_features(self.trainer.raw_model, self.loader)
         features = networks.mean(dim=0)
         if self.cfg.PSEUDO_LABELS.NORMALIZE:
             features = F.normalize(features, dim=1)
-        extracted = time.perf_counter()
-        found = self._cluster_once(features)
+        extracted, stages = time.perf_counter(), Stages()
+        found = self._cluster_once(features, stages)
         scalars = {
             "clusters": found.num_clusters,
             "unclustered": found.num_outliers,
             "largest_cluster": found.largest,
             "extraction_seconds": extracted - start,
             "clustering_seconds": time.perf_counter() - extracted,
+            **{f"seconds/{name.replace(' ', '_')}": seconds for name, seconds in stages.seconds.items()},
         }
         if self.truth is not None:
             scalars.update(agreement(np.asarray(found.labels), self.truth))
@@ -101,7 +110,7 @@ class PseudoLabelHook(HookBase):
                 found, features.numpy(), networks.numpy(), previous=self.labels, cameras=cameras
             )
             scalars.update({f"{LABEL_FREE}{name}": value for name, value in quality.items()})
-        return found, scalars
+        return found, features, scalars
 
     def state_dict(self) -> dict:
         return {"labels": None if self.labels is None else self.labels.state_dict()}
@@ -109,7 +118,7 @@ class PseudoLabelHook(HookBase):
     def load_state_dict(self, state: dict) -> None:
         self.labels = None if state["labels"] is None else PseudoLabels.from_state_dict(state["labels"])
 
-    def _cluster_once(self, features) -> PseudoLabels:
+    def _cluster_once(self, features: Tensor, stages: Stages) -> PseudoLabels:
         """Cluster on the main process, for all processes; images that cannot be read belong to no cluster."""
         unreadable = features.isnan().any(dim=1).numpy()
         self.trainer.data_loader.skipped[-1].add(np.flatnonzero(unreadable).tolist())
@@ -122,6 +131,7 @@ class PseudoLabelHook(HookBase):
                 tracklets=None if self.tracklets is None else self.tracklets[~unreadable],
                 previous=self.labels,
                 device=self.trainer.raw_model.device,
+                stages=stages,
             )
             labels = np.full(len(unreadable), -1)
             labels[~unreadable] = found.labels
@@ -142,6 +152,14 @@ class PseudoLabelHook(HookBase):
             )
         logger.warning(f"{message}: keeping the previous epoch's {self.labels.num_clusters} clusters")
 
+    def _keep_for_report(self, features: Tensor) -> None:
+        """What the run report shows of the labels in use. A full disk ends no run here."""
+        if self.recorder is not None:
+            try:
+                self.recorder.record(self.trainer.epoch, features.numpy(), self.labels)
+            except (OSError, RecordError) as error:
+                logger.warning(f"This label step was not kept for the report: {error}")
+
 
 class FinalQualityHook(HookBase):
     """Look at the last epoch's model, too, as the next epoch would, had there been one.
@@ -153,5 +171,5 @@ class FinalQualityHook(HookBase):
         trainer = self.trainer
         if trainer.epoch + 1 == trainer.max_epoch:
             with trainer.stop.phase(trainer.iters_per_epoch):
-                _, scalars = trainer.label_hook.look()
+                _, _, scalars = trainer.label_hook.look()
             trainer.storage.put_scalars(smoothing_hint=False, **scalars)

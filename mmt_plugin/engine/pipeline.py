@@ -19,6 +19,7 @@ from .checkpoint import BEST, CheckpointError
 from .description import describe_run
 from .hooks import draw_results
 from .recipe import recipe_changes
+from .report import record_ranking, report
 from .run_folder import claimed
 from .trainer import MMTTrainer
 
@@ -40,7 +41,7 @@ SHARED_HEAD_KEYS = ("NAME", "NORM", "EMBEDDING_DIM", "WITH_BNNECK", "NECK_FEAT",
 
 
 def run(cfg: CfgNode, config_file: str, resume: bool) -> dict:
-    """Pre-train what is missing, then train.
+    """Pre-train what is missing, then train, then write the report.
 
     Args:
         cfg: checked and frozen.
@@ -57,7 +58,9 @@ def run(cfg: CfgNode, config_file: str, resume: bool) -> dict:
         seeds = cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
         cfg.MMT.WEIGHTS = tuple(pretrain(source_config(cfg, config_file, seed), resume) for seed in seeds)
         cfg.freeze()
-    return train(cfg, resume)
+    results = train(cfg, resume)
+    report(cfg)
+    return results
 
 
 def pretrain(cfg: CfgNode, resume: bool) -> str:
@@ -92,6 +95,7 @@ def train(cfg: CfgNode, resume: bool) -> dict:
         else:  # stopped after its last epoch, before its results were recorded
             results = dict(trainer.evaluate())
         draw_results(trainer)
+        record_ranking(trainer)
     findings = {
         "clusters": trainer.num_clusters,
         "label_free": trainer.label_free_quality,

@@ -12,6 +12,8 @@ FREE_KEYS = (
     "SOLVER.CHECKPOINT_PERIOD",
     "SOLVER.CHECKPOINT_KEEP",
     "TEST.EVAL_PERIOD",
+    "REPORT.ENABLED",
+    "REPORT.SAMPLE",
 )
 # A resumed run may also go on for longer, and no longer needs to know where its source models were.
 RESUME_FREE_KEYS = (*FREE_KEYS, "SOLVER.MAX_EPOCH", "MMT.WEIGHTS", "SYNTHETIC.NUM_WORKERS")

@@ -2,11 +2,9 @@
 stopped.
 """
 
-import hashlib
 import os
 import random
 from collections.abc import Iterable, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from fastreid.engine.train_loop import HookBase
 from fastreid.utils.events import EventWriter, JSONWriter
 from torch import Tensor
 
-from mmt_plugin.data.dataset import Item
+from mmt_plugin.data.dataset import Item, images_digest
 from mmt_plugin.host.hooks import written_until
 
 from .checkpoint import CheckpointError
@@ -110,12 +108,6 @@ class RunState(HookBase):
             # In place: the JSON writer has the file open. What follows will be recorded again.
             size = min(os.path.getsize(self.metrics_file), state["metrics_bytes"])
             os.truncate(self.metrics_file, size)
-
-
-def images_digest(items: Sequence[Item]) -> str:
-    """Number of images and a hash of their names, which does not change when the folder moves."""
-    names = "\n".join("/".join(PurePath(item[0]).parts[-2:]) for item in items)
-    return f"{len(items)} images, names {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
 def _columns(history: list[tuple[float, float]]) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,7 @@ from .optimizer import build_optimizer, forget_moments
 from .run_state import RunState
 from .selection import BestModelHook, SelectionHook, StableSelectionHook
 from .source_classes import SourceClassesHook
+from .stage_times import TimedEvalHook, TrainingTimeHook
 from .step import TrainingStep
 from .stopping import StopHook
 
@@ -152,11 +153,12 @@ class MMTTrainer(DefaultTrainer):
             self.run_state,
             SourceClassesHook(cfg, self.source_items) if self.source_items else None,
             self.label_hook,
+            TrainingTimeHook(),
             EMAHook(cfg.MMT.EMA.ALPHA, cfg.MMT.EMA.WARMUP) if cfg.MMT.EMA.ENABLED else None,
             ProgressBar(),
             UnreadableHook() if cfg.DATALOADER.ON_BAD_IMAGE == "skip" else None,
             BatchNormHook(),
-            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.evaluate),
+            TimedEvalHook(cfg.TEST.EVAL_PERIOD, self.evaluate),
             FinalQualityHook() if unjudged else None,
             self.selection,
             EpochReport(cfg),

@@ -31,6 +31,7 @@ def cluster(
     tracklets: np.ndarray | None = None,
     previous: PseudoLabels | None = None,
     device: str | torch.device | None = None,
+    stages: Stages | None = None,
 ) -> PseudoLabels:
     """Cluster images by their features, as the configuration says.
 
@@ -47,6 +48,7 @@ def cluster(
             label, see `link_tracklets`. None: nothing is linked.
         previous: an earlier result of the same run, whose DBSCAN radius and independence threshold are kept.
         device: where the exact neighbour search runs. None: where the features are.
+        stages: is told how long each part took; None: the log alone is.
 
     Returns:
         Labels, centroids and counts.
@@ -60,7 +62,7 @@ def cluster(
     _check_choice("OUTLIERS", node.OUTLIERS, ("drop", "singletons"))
     device = search_device(features, device)
     features = as_feature_matrix(features)
-    stages = Stages()
+    stages = stages or Stages()
     labels, origin = METHODS[node.METHOD](features, node, cameras, previous, device, stages)
     if tracklets is not None:
         labels = link_tracklets(labels, tracklets)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,7 +42,7 @@ SETTINGS = {
     ),
 }
 # Scalars that depend on the clock.
-CLOCK = ("time", "data_time", "eta_seconds", "extraction_seconds", "clustering_seconds")
+CLOCK = re.compile(r"time|data_time|\w+_seconds|seconds/.*")
 PATIENCE = 240  # seconds; a run takes about ten on an idle machine
 
 
@@ -160,14 +161,16 @@ def _content(file: Path) -> object:
     if file.suffix == ".pth":
         checkpoint = torch.load(file, weights_only=True)
         state = checkpoint["RunState"]
-        scalars = {name: value for name, value in state.pop("scalars").items() if name not in CLOCK}
+        scalars = {name: value for name, value in state.pop("scalars").items() if not CLOCK.fullmatch(name)}
         # The record of scalars has its own comparison; its length in bytes varies with the times in it.
         state.update(scalars=scalars, metrics_bytes=None, config=None)
-        state["written"] = {name: value for name, value in state["written"].items() if name not in CLOCK}
+        state["written"] = {
+            name: value for name, value in state["written"].items() if not CLOCK.fullmatch(name)
+        }
         return checkpoint
     if file.name == "metrics.json":
         lines = [json.loads(line) for line in file.read_text().splitlines()]
-        return [{name: value for name, value in line.items() if name not in CLOCK} for line in lines]
+        return [{name: value for name, value in line.items() if not CLOCK.fullmatch(name)} for line in lines]
     if file.name == "results.json":
         return {name: value for name, value in json.loads(file.read_text()).items() if name != "minutes"}
     return file.read_bytes()
