@@ -25,5 +25,5 @@ except ImportError as error:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 else:
     host.repair()
-    from . import data, modeling  # noqa: F401  (registration)
+    from . import data, modeling, sda  # noqa: F401  (registration)
     from .config import add_mmt_config

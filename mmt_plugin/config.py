@@ -16,6 +16,7 @@ from fastreid.config import CfgNode, get_cfg
 from mmt_plugin.config_labels import label_rules
 from mmt_plugin.config_plus import plus_rules
 from mmt_plugin.config_rules import method_rules, trust_rules
+from mmt_plugin.config_sda import add_sda_config, sda_rules
 from mmt_plugin.data.synthetic import add_synthetic_config
 
 
@@ -61,6 +62,7 @@ def add_mmt_config(cfg: CfgNode) -> None:
 
     _add_method_config(_C)
     _add_pseudo_label_config(_C)
+    add_sda_config(_C)
     add_synthetic_config(_C)
 
 
@@ -245,12 +247,15 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the keys and their values.
     """
-    rules = (
-        *method_rules(cfg),
-        *plus_rules(cfg),
-        *label_rules(cfg.PSEUDO_LABELS),
-        *trust_rules(cfg),
-    )
+    if cfg.MODEL.META_ARCHITECTURE == "StructuredDomainAdaptation":
+        rules = (*sda_rules(cfg), *trust_rules(cfg))
+    else:
+        rules = (
+            *method_rules(cfg),
+            *plus_rules(cfg),
+            *label_rules(cfg.PSEUDO_LABELS),
+            *trust_rules(cfg),
+        )
     problems = [message for holds, message in rules if not holds]
     if problems:
         raise ConfigError("\n".join(problems))

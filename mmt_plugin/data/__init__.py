@@ -1,5 +1,5 @@
 """Datasets, transforms, samplers and loaders."""
 
-from . import synthetic, visda  # registers their datasets
+from . import synthetic, translated, visda  # registers their datasets
 
-__all__ = ["synthetic", "visda"]
+__all__ = ["synthetic", "translated", "visda"]
