@@ -29,8 +29,7 @@ def add_sda_config(cfg: CfgNode) -> None:
 
     # Channels after the first layer, and residual blocks.
     _C.SDA.GENERATOR = CfgNode({"WIDTH": 64, "BLOCKS": 9})
-    # Predict the change of an image instead of the image. Starts as the identity, for short runs;
-    # published: no.
+    # Paint over the image with its mean and contrast taken out, which short runs need; published: on nothing.
     _C.SDA.GENERATOR.RESIDUAL = False
     # Channels after the first layer, and strided layers: 3 judge patches of 70 x 70 pixels, 2 of 34 x 34.
     _C.SDA.DISCRIMINATOR = CfgNode({"WIDTH": 64, "LAYERS": 3})

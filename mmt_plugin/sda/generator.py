@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 # Two strided layers: what the sides of an image are padded to a multiple of.
 STRIDE = 4
-# Pixels of 0 and 255 have no finite logit.
-EPS = 1 / 255
 
 
 class ResidualBlock(nn.Module):
@@ -39,8 +37,8 @@ class ResNetGenerator(nn.Module):
         Args:
             width: W0; the residual blocks have 4 W0 channels.
             blocks: number of residual blocks.
-            residual: predict what to add to the logit of the image's colours, so that a new network returns
-                its input; the published one predicts the colours themselves.
+            residual: paint over the image with its mean and contrast taken out, so that a new network keeps
+                all forms and has only the style to learn; the published one paints on nothing.
         """
         super().__init__()
         self.residual = residual
@@ -59,20 +57,14 @@ class ResNetGenerator(nn.Module):
         )
         self.apply(initialise)
 
-    def forward(self, images: Tensor, colours: Tensor) -> Tensor:
-        """Translate.
-
-        Args:
-            images: B x 3 x H x W of any size, normalised.
-            colours: the same images in [0, 1]; what a residual generator adds to.
-
-        Returns:
-            B x 3 x H x W in [0, 1].
-        """
+    def forward(self, images: Tensor) -> Tensor:
+        """Translate normalised images B x 3 x H x W, of any size from 4 pixels, to the same in [0, 1]."""
         height, width = images.shape[-2:]
         padded = F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
-        change = self.decoder(self.blocks(self.encoder(padded)))[..., :height, :width]
-        return torch.sigmoid(change + torch.logit(colours, EPS) if self.residual else change)
+        colours = self.decoder(self.blocks(self.encoder(padded)))[..., :height, :width]
+        if self.residual:
+            colours = colours + F.instance_norm(images)
+        return torch.sigmoid(colours)
 
 
 def initialise(layer: nn.Module) -> None:

@@ -152,7 +152,7 @@ class StructuredDomainAdaptation(nn.Module):
 
     def apply_generator(self, name: str, images: Tensor) -> Tensor:
         """Normalised images B x 3 x H x W through one generator, normalised again."""
-        return self.normalize(255 * self.generators[name](images, self.pixels(images) / 255))
+        return self.normalize(255 * self.generators[name](images))
 
     def normalize(self, images: Tensor) -> Tensor:
         """Pixels 0-255 -> zero mean, unit deviation."""

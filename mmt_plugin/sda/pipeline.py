@@ -9,7 +9,7 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
-from mmt_plugin.engine.pipeline import FINAL_MODEL, RESULTS, pretrain, source_config
+from mmt_plugin.engine.pipeline import FINAL_MODEL, RESULTS, pretrain, record_recipe, source_config
 from mmt_plugin.host.checkpoint import replace_when_complete
 
 from .trainer import SDATrainer
@@ -51,6 +51,7 @@ def train(cfg: CfgNode, resume: bool) -> dict:
     if resume and results_file.exists():
         logger.info(f"This run is complete: {results_file}")
         return json.loads(results_file.read_text())["metrics"]
+    record_recipe(cfg)
     start = time.perf_counter()
     with closing(SDATrainer(cfg)) as trainer:
         trainer.resume_or_load(resume)

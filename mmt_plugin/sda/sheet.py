@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import torch
 from fastreid.config import CfgNode
+from fastreid.data.transforms import build_transforms
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from mmt_plugin.data.build import build_extraction_loader
-from mmt_plugin.data.dataset import Item
+from mmt_plugin.data.dataset import Item, TestImages
+from mmt_plugin.data.unreadable import unreadable_rows
 
 from .meta_arch import TO_SOURCE, TO_TARGET, StructuredDomainAdaptation
 
@@ -19,15 +20,17 @@ HEADER = 14
 
 
 def sample_images(cfg: CfgNode, items: Sequence[Item], count: int) -> Tensor:
-    """Evenly spaced images of a set under the test transform, at the training size, in 0-255: B x 3 x H x
-    W.
+    """Evenly spaced images of a set under the test transform, at the training size: B x 3 x H x W in 0-255.
+
+    Unreadable ones are left out where DATALOADER.ON_BAD_IMAGE is "skip".
     """
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.INPUT.SIZE_TEST, cfg.DATALOADER.NUM_WORKERS = cfg.INPUT.SIZE_TRAIN, 0
-    cfg.DATALOADER.ON_BAD_IMAGE = "error"
+    cfg.INPUT.SIZE_TEST = cfg.INPUT.SIZE_TRAIN
+    images = TestImages(items, build_transforms(cfg, is_train=False), cfg.DATALOADER.ON_BAD_IMAGE == "skip")
     chosen = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long().tolist()
-    return torch.cat(list(build_extraction_loader(cfg, [items[i] for i in chosen])))
+    samples = torch.stack([images[i] for i in chosen])
+    return samples[~unreadable_rows(samples)]
 
 
 @torch.no_grad()

@@ -61,7 +61,7 @@ class Translator(torch.nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """B x 3 x H x W in 0-255, of any size -> the same in the target's style, 8 bits, on the CPU."""
         images = images.to(self.mean.device)
-        return to_bytes(255 * self.generator((images - self.mean) / self.std, images / 255))
+        return to_bytes(255 * self.generator((images - self.mean) / self.std))
 
 
 def translate(
@@ -97,7 +97,6 @@ def translate(
         if overwrite:
             for target in targets:
                 target.unlink(missing_ok=True)
-            (folder.parent / MARKER).unlink(missing_ok=True)
         left = [i for i, target in enumerate(targets) if not target.is_file()]
         _mark(folder.parent, _description(cfg, translator, quality), is_empty=len(left) == len(items))
         for parent in {target.parent for target in targets}:
@@ -122,11 +121,12 @@ def _write(path: Path, image: Tensor, quality: int) -> None:
 def _mark(folder: Path, description: dict, is_empty: bool) -> None:
     """Note what writes into a folder, or check that it is what wrote there before."""
     marker = folder / MARKER
-    found = json.loads(marker.read_text()) if marker.exists() else None
-    if found is None and is_empty:
+    if is_empty:
         with replace_when_complete(str(marker), "w") as file:
             json.dump(description, file, indent=1)
-    elif found != description:
+        return
+    found = json.loads(marker.read_text()) if marker.exists() else None
+    if found != description:
         raise CheckpointError(
             f"{folder} holds images of {'unknown origin' if found is None else 'another translation'} "
             f"({MARKER} says {found}, this is {description}): choose another --output, or --overwrite them"

@@ -1,31 +1,15 @@
 """A translation small enough for tests, and encoders for it."""
 
-from pathlib import Path
+import os
 
 import pytest
 import torch
-from tiny import REPOSITORY, TINY, as_options
+from small import SDA_TINY, encoder_settings
+from tiny import REPOSITORY, as_options
 
 from mmt_plugin.config import load_config
 from mmt_plugin.data import synthetic
 from mmt_plugin.modeling import build_network
-
-SDA_TINY = {
-    **{key: value for key, value in TINY.items() if key.startswith(("MODEL", "SYNTHETIC", "DATALOADER"))},
-    "INPUT.SIZE_TRAIN": [32, 24],
-    "INPUT.SIZE_TEST": [32, 24],
-    "SOLVER.IMS_PER_BATCH": 4,
-    "SOLVER.ITERS_PER_EPOCH": 3,
-    "SOLVER.MAX_EPOCH": 2,
-    "SDA.DECAY_EPOCHS": 1,
-    "SDA.ENCODER_SIZE": [64, 32],
-    "SDA.GENERATOR.WIDTH": 4,
-    "SDA.GENERATOR.BLOCKS": 1,
-    "SDA.DISCRIMINATOR.WIDTH": 4,
-    "SDA.POOL_SIZE": 6,
-    "SDA.SHEET.PERIOD": 1,
-    "SDA.SHEET.IMAGES": 3,
-}
 
 
 @pytest.fixture
@@ -42,6 +26,7 @@ def sda_config(datasets_root, monkeypatch, tmp_path, encoders):
             **{key.replace("__", "."): value for key, value in overrides.items()},
         }
         cfg = load_config(REPOSITORY / "configs" / f"{name}.yml", as_options(settings))
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)  # for trainers outside of the pipeline
         synthetic.configure(cfg)
         return cfg
 
@@ -69,19 +54,3 @@ def encoders(tmp_path_factory) -> dict[str, str]:
         paths[name] = str(folder / f"{name}.pth")
         torch.save({"model": weights, "epoch": 0}, paths[name])
     return paths
-
-
-def encoder_settings(dsbn: bool = False, **overrides):
-    """The config of the tiny configs' encoders."""
-    settings = {
-        **{key: value for key, value in TINY.items() if key.startswith("MODEL")},
-        "MMT.DSBN.ENABLED": dsbn,
-        "MMT.JOINT.ENABLED": dsbn,
-        **{key.replace("__", "."): value for key, value in overrides.items()},
-    }
-    return load_config(REPOSITORY / "configs" / "synthetic" / "plaza2metro_mmt.yml", as_options(settings))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Names and contents of a folder's images."""
-    return {path.name: path.read_bytes() for path in folder.rglob("*.jpg")}
