@@ -54,8 +54,8 @@ def add_sda_config(cfg: CfgNode) -> None:
 
 
 def smallest_image(cfg: CfgNode) -> int:
-    """The side in pixels below which nothing is left after the discriminators' strides."""
-    return 3 * 2**cfg.SDA.DISCRIMINATOR.LAYERS
+    """The side in pixels below which the strides of a discriminator or similarity network leave nothing."""
+    return max(3 * 2**cfg.SDA.DISCRIMINATOR.LAYERS, 16 if cfg.SDA.METHOD == "spgan" else 0)
 
 
 def sda_rules(cfg: CfgNode) -> list[tuple[bool, str]]:

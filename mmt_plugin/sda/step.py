@@ -39,9 +39,9 @@ class AdversarialStep(TrainingStep):
         with self.autocast(), frozen(judges):
             images = model.translate(batch)
             losses["generators"] = model.generator_losses(images, batch["targets"], self.epoch)
-            taken = self.update(
-                losses["generators"], self.optimizers["generators"], model.generators, batch, buffers
-            )
+        taken = self.update(
+            losses["generators"], self.optimizers["generators"], model.generators, batch, buffers
+        )
         if taken:
             with self.autocast():
                 losses["discriminators"] = model.discriminator_losses(images)
