@@ -24,7 +24,7 @@ except ImportError as error:
     warnings.warn(f"{_missing}; until then only mmt_plugin.pseudo_labels works", stacklevel=2)
 else:
     host.repair()
-    from . import data, modeling  # noqa: F401  (registration)
+    from . import data, modeling, sda  # noqa: F401  (registration)
     from .config import add_mmt_config
 
 

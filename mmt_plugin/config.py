@@ -19,6 +19,7 @@ from mmt_plugin.config_own import add_own_config, own_rules
 from mmt_plugin.config_plus import plus_rules
 from mmt_plugin.config_report import add_report_config, report_rules
 from mmt_plugin.config_rules import method_rules, trust_rules
+from mmt_plugin.config_sda import add_sda_config, sda_rules
 from mmt_plugin.data.synthetic import add_synthetic_config
 
 
@@ -66,6 +67,7 @@ def add_mmt_config(cfg: CfgNode) -> None:
     _add_pseudo_label_config(_C)
     add_own_config(_C)
     add_challenge_config(_C)
+    add_sda_config(_C)
     add_synthetic_config(_C)
     add_report_config(_C)
 
@@ -252,15 +254,18 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the keys and their values.
     """
-    rules = (
-        *method_rules(cfg),
-        *plus_rules(cfg),
-        *label_rules(cfg.PSEUDO_LABELS),
-        *own_rules(cfg),
-        *trust_rules(cfg),
-        *challenge_rules(cfg),
-        *report_rules(cfg),
-    )
+    if cfg.MODEL.META_ARCHITECTURE == "StructuredDomainAdaptation":
+        rules = (*sda_rules(cfg), *trust_rules(cfg))
+    else:
+        rules = (
+            *method_rules(cfg),
+            *plus_rules(cfg),
+            *label_rules(cfg.PSEUDO_LABELS),
+            *own_rules(cfg),
+            *trust_rules(cfg),
+            *challenge_rules(cfg),
+            *report_rules(cfg),
+        )
     problems = [message for holds, message in rules if not holds]
     if problems:
         raise ConfigError("\n".join(problems))

@@ -3,7 +3,10 @@ miniatures of its data sets.
 """
 
 import math
+import re
 import runpy
+import shutil
+from functools import partial
 from pathlib import Path
 
 import miniature
@@ -14,8 +17,12 @@ from tiny import REPOSITORY, as_options
 
 from mmt_plugin import data
 from mmt_plugin.config import check_config, load_config
+from mmt_plugin.data.build import build_dataset
+from mmt_plugin.data.translated import split_folder, translated_folder
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.pipeline import source_config
+from mmt_plugin.sda import SDATrainer
+from mmt_plugin.sda.pipeline import encoder_recipe
 
 CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted(
@@ -56,6 +63,10 @@ OPENUNREID_RECIPES = ["openunreid/market2duke", "openunreid/duke2market"]
 CAMERA_RECIPES = [f"camera/{name}" for name in ("visda20", "market", "duke", "synthmetro", "synthplaza")]
 USL_RECIPES = ["usl/market", "usl/duke", "usl/msmt", "usl/synthmetro"]
 OWN_RECIPES = ["own/folder", "own/folder_no_source", "own/synthetic"]
+SDA_METHODS = {"personx2visda20": ("", "_spgan"), "market2duke": ("",), "plaza2metro": ("", "_spgan")}
+SDA_RECIPES = [f"sda/{name}{method}" for name, methods in SDA_METHODS.items() for method in methods]
+# Source pre-training on translated images.
+TRANSLATED_SOURCES = ["source/personx_sda", "source/personx_spgan", "source/market_sda"]
 REGISTERED = {
     "market": "Market1501",
     "duke": "DukeMTMC",
@@ -110,6 +121,15 @@ TINY = {
     "SYNTHETIC.NUM_WORKERS": 0,
     "REPORT.ENABLED": False,
 }
+TINY_SDA = {
+    **TINY,
+    "MODEL.BACKBONE.DEPTH": "18x",
+    "SDA.GENERATOR.WIDTH": 4,
+    "SDA.DISCRIMINATOR.WIDTH": 4,
+    "SDA.POOL_SIZE": 4,
+    "SDA.DECAY_EPOCHS": 1,
+    "SDA.SELF_SIMILARITY.START_EPOCH": 0,
+}
 
 
 def load(recipe: str, settings: dict | None = None):
@@ -121,7 +141,7 @@ def load(recipe: str, settings: dict | None = None):
 
 def is_ours(cfg) -> bool:
     """Whether a recipe is the plugin's, not a plain fastreid one."""
-    return cfg.MODEL.META_ARCHITECTURE == "MutualMeanTeaching"
+    return cfg.MODEL.META_ARCHITECTURE != "Baseline"
 
 
 @pytest.fixture(scope="session")
@@ -160,6 +180,8 @@ def test_every_task_has_its_recipes():
         *USL_RECIPES,
         *OWN_RECIPES,
         *CAMERA_RECIPES,
+        *SDA_RECIPES,
+        *TRANSLATED_SOURCES,
     ]
     assert sorted(recipe for recipe in RECIPES if not recipe.startswith("synthetic/")) == sorted(expected)
 
@@ -300,7 +322,8 @@ def test_an_adaptation_names_a_source_recipe_that_combines(recipe):
     if not is_ours(cfg) or cfg.PSEUDO_LABELS.METHOD == "ground_truth" or not cfg.MMT.SOURCE.PRETRAIN:
         assert cfg.MMT.SOURCE.CONFIG_FILE == ""
         return
-    source = source_config(cfg, str(path), seed=1)
+    make = encoder_recipe if recipe in SDA_RECIPES else partial(source_config, seed=1)
+    source = make(cfg, str(path))
     assert source.PSEUDO_LABELS.METHOD == "ground_truth"
     assert source.DATASETS == cfg.DATASETS
     # What the adaptation trains first is what the source recipe trains on its own.
@@ -309,7 +332,7 @@ def test_an_adaptation_names_a_source_recipe_that_combines(recipe):
         assert source[node] == alone[node], node
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe not in SDA_RECIPES])
 def test_recipe_trains_a_step(recipe, miniatures, use_datasets, configure_world, tmp_path, monkeypatch):
     use_datasets(miniatures)
     # Up to 0.5 GB a checkpoint; no recipe changes anything about it.
@@ -322,6 +345,8 @@ def test_recipe_trains_a_step(recipe, miniatures, use_datasets, configure_world,
         settings["DATASETS.TESTS"] = ()
     cfg = load(recipe, settings)
     configure_world(cfg)
+    for name in cfg.DATASETS.NAMES:
+        write_translation(name)
 
     trainer = MMTTrainer(cfg) if is_ours(cfg) else DefaultTrainer(cfg)
     first_layer = next(trainer.model.parameters())
@@ -332,6 +357,66 @@ def test_recipe_trains_a_step(recipe, miniatures, use_datasets, configure_world,
     if recipe in EVALUATED:
         assert 0 < results["mAP"] <= 100
         assert {"teacher1/mAP", "teacher2/mAP"} <= results.keys()
+
+
+@pytest.mark.parametrize("recipe", SDA_RECIPES)
+def test_translation_recipe_trains_a_step(
+    recipe, miniatures, use_datasets, configure_world, tmp_path, monkeypatch
+):
+    use_datasets(miniatures)
+    monkeypatch.setattr(torch, "save", lambda *args, **kwargs: None)
+    cfg = load(recipe, {**TINY_SDA, "OUTPUT_DIR": str(tmp_path)})
+    configure_world(cfg)
+    trainer = SDATrainer(cfg)  # with random encoders
+    before = [p.detach().clone() for p in trainer.raw_model.generators.parameters()]
+    trainer.train()
+    assert not all(map(torch.equal, before, trainer.raw_model.generators.parameters()))
+    relation = "loss_self_similarity" if recipe.endswith("spgan") else "loss_relation"
+    assert math.isfinite(trainer.losses()[relation])
+    assert (tmp_path / "sheets" / "epoch_0001.jpg").exists()
+
+
+@pytest.mark.parametrize("name", ["personx2visda20", "personx2visda20_spgan"])
+def test_sda_recipe_is_the_published_one(name):
+    cfg = load(f"sda/{name}")
+    sda, solver = cfg.SDA, cfg.SOLVER
+    assert (tuple(cfg.DATASETS.NAMES), tuple(cfg.DATASETS.TARGETS)) == (("PersonX",), ("VisDA20",))
+    assert cfg.INPUT.SIZE_TRAIN == cfg.INPUT.SIZE_TEST == [384, 128]
+    assert ("spgan" if name.endswith("spgan") else "sda") == sda.METHOD
+    assert (sda.GENERATOR.WIDTH, sda.GENERATOR.BLOCKS, sda.GENERATOR.RESIDUAL) == (64, 9, False)
+    assert (sda.DISCRIMINATOR.WIDTH, sda.DISCRIMINATOR.LAYERS, sda.POOL_SIZE) == (64, 3, 50)
+    assert (sda.CYCLE_WEIGHT, sda.IDENTITY_WEIGHT, sda.RELATION_WEIGHT) == (10, 5, 1)
+    assert (sda.SELF_SIMILARITY.WEIGHT, sda.SELF_SIMILARITY.MARGIN) == (2, 2)
+    assert (solver.BASE_LR, tuple(sda.BETAS)) == (2e-4, (0.5, 0.999))
+    assert (solver.MAX_EPOCH, solver.ITERS_PER_EPOCH, sda.DECAY_EPOCHS) == (100, 200, 50)
+    assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE) == (32, 4)
+    assert cfg.INPUT.FLIP.ENABLED
+    assert not cfg.INPUT.REA.ENABLED
+
+
+@pytest.mark.parametrize("recipe", [*TRANSLATED_SOURCES, "synthetic/source_sda", "synthetic/source_spgan"])
+def test_a_translated_source_is_all_that_changes(recipe):
+    cfg = load(recipe)
+    (name,) = cfg.DATASETS.NAMES
+    raw = {"PersonX": "source/personx2visda20_resnet50_ibn", "Market1501": "source/market2duke"}
+    original, method = re.fullmatch(r"(\w+?)(SDA|SPGAN)", name).groups()
+    changed = {"DATASETS.NAMES": (name,), "OUTPUT_DIR": cfg.OUTPUT_DIR}
+    expected = load(raw.get(original, "synthetic/source"), changed)
+    assert cfg == expected
+    assert recipe.endswith(method.lower())
+
+
+def write_translation(name: str) -> None:
+    """Copies stand for the images of a translated set; nothing is done for others."""
+    match = re.fullmatch(r"(\w+?)(SDA|SPGAN)", name)
+    if match is None:
+        return
+    items = build_dataset(match[1]).train
+    folder = translated_folder(items, match[2].lower())
+    for path, *_ in items:
+        copy = folder / Path(path).relative_to(split_folder(items))
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
 
 
 @pytest.mark.parametrize(

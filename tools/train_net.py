@@ -1,5 +1,6 @@
 #!/usr/bin/env python
-"""Train or evaluate Mutual Mean-Teaching, its baselines, source pre-training, or any fastreid config.
+"""Train or evaluate Mutual Mean-Teaching, its baselines, source pre-training, image translation (SDA), or any
+fastreid config.
 
     python tools/train_net.py --config-file configs/synthetic/plaza2metro_mmt.yml
     python tools/train_net.py --config-file configs/mmt/market2duke.yml --resume OUTPUT_DIR logs/a SEED 2
@@ -19,18 +20,19 @@ from mmt_plugin import add_mmt_config  # noqa: F401  (first: it makes fastreid i
 import argparse
 import sys
 import time
+from collections.abc import Callable
 
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, default_argument_parser, default_setup
 from fastreid.utils.checkpoint import Checkpointer
 
-from mmt_plugin import data, host
+from mmt_plugin import data, engine, host, sda
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.data.build import build_extraction_loader, training_items
 from mmt_plugin.data.checks import check_test_sets
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.data.unreadable import TooManyUnreadableError
-from mmt_plugin.engine import MMTTrainer, load_for_evaluation, run, write_results
+from mmt_plugin.engine import MMTTrainer, load_for_evaluation, write_results
 from mmt_plugin.engine.checkpoint import CheckpointError, refuse_overwriting
 from mmt_plugin.engine.features import reestimate_bn_statistics
 from mmt_plugin.engine.label_hook import DegenerateClusteringError
@@ -51,15 +53,17 @@ def load_checked_config(args) -> CfgNode:
     """The checked, frozen config of the command line."""
     cfg = load_config(args.config_file, args.opts)
     host.resolve_device(cfg)
-    if is_mmt(cfg):
+    if runner(cfg):
         check_config(cfg)
     data.configure(cfg)
     cfg.freeze()
     return cfg
 
 
-def is_mmt(cfg: CfgNode) -> bool:
-    return cfg.MODEL.META_ARCHITECTURE == "MutualMeanTeaching"
+def runner(cfg: CfgNode) -> Callable[[CfgNode, str, bool], dict] | None:
+    """What trains a config of the plugin's; None for one of fastreid's own."""
+    runners = {"MutualMeanTeaching": engine.run, "StructuredDomainAdaptation": sda.run}
+    return runners.get(cfg.MODEL.META_ARCHITECTURE)
 
 
 def evaluate(cfg: CfgNode) -> dict:
@@ -70,13 +74,15 @@ def evaluate(cfg: CfgNode) -> dict:
     Raises:
         ConfigError: there is no test set.
     """
+    if runner(cfg) is sda.run:
+        raise ConfigError("--eval-only: a translation has no metrics; tools/translate.py makes its images")
     if not cfg.DATASETS.TESTS:
         raise ConfigError(
             "--eval-only: DATASETS.TESTS is empty, and metrics need labelled query and gallery images; name "
             "a test set, or read the label_free measures of the run's results.json"
         )
     check_test_sets(cfg.DATASETS.TESTS)
-    if not is_mmt(cfg):
+    if runner(cfg) is None:
         model = DefaultTrainer.build_model(cfg)
         Checkpointer(model).load(cfg.MODEL.WEIGHTS)
         return DefaultTrainer.test(cfg, model)
@@ -93,13 +99,13 @@ def evaluate(cfg: CfgNode) -> dict:
 def main(args) -> dict:
     cfg = load_checked_config(args)
     with claimed(cfg.OUTPUT_DIR):
-        if is_mmt(cfg) and not (args.resume or args.eval_only):
+        if runner(cfg) and not (args.resume or args.eval_only):
             refuse_overwriting(cfg.OUTPUT_DIR)  # before the setup writes its own config.yaml there
         default_setup(cfg, args)
         if args.eval_only:
             return evaluate(cfg)
-        if is_mmt(cfg):
-            return run(cfg, args.config_file, args.resume)
+        if train := runner(cfg):
+            return train(cfg, args.config_file, args.resume)
         trainer = DefaultTrainer(cfg)
         trainer.resume_or_load(resume=args.resume)
         return trainer.train()

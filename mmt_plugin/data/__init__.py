@@ -2,9 +2,9 @@
 
 from fastreid.config import CfgNode
 
-from . import cameras, own, synthetic, visda  # registers their datasets
+from . import cameras, own, synthetic, translated, visda  # registers their datasets
 
-__all__ = ["cameras", "configure", "own", "synthetic", "visda"]
+__all__ = ["cameras", "configure", "own", "synthetic", "translated", "visda"]
 
 
 def configure(cfg: CfgNode) -> None:

@@ -62,10 +62,14 @@ def save_safetensors(weights: Mapping[str, Tensor], path: str | os.PathLike) -> 
         file.write(import_safetensors().save(tensors))
 
 
-class MMTCheckpointer(Checkpointer):
-    """fastreid's checkpointer (atomic by the host room) of a MutualMeanTeaching model, following its live
-    classes as it loads.
+class RunCheckpointer(Checkpointer):
+    """fastreid's checkpointer (atomic by the host room) of all that a run is.
+
+    Attributes:
+        config_keys: what to check where a file does not fit the model.
     """
+
+    config_keys = "MODEL"
 
     def __init__(self, model: nn.Module, save_dir: str = "", *, keep: int = 0, **kwargs: Any):
         """
@@ -117,6 +121,18 @@ class MMTCheckpointer(Checkpointer):
         return checkpoint
 
     def _load_networks(self, weights: dict[str, Tensor], path: str) -> None:
+        match_keys(path, self.model.state_dict(), weights, self.config_keys)
+        self.model.load_state_dict(weights)
+
+
+class MMTCheckpointer(RunCheckpointer):
+    """Checkpoints of a MutualMeanTeaching model, whose live classes are followed as they load."""
+
+    config_keys = (
+        "MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS, MMT.EMA.ENABLED, MMT.DSBN.ENABLED, MMT.MOCO.WEIGHT"
+    )
+
+    def _load_networks(self, weights: dict[str, Tensor], path: str) -> None:
         rows = weights.get("students.0.heads.weight")
         if rows is None:
             raise CheckpointError(
@@ -124,13 +140,7 @@ class MMTCheckpointer(Checkpointer):
                 "a source model is named in MMT.WEIGHTS, not in MODEL.WEIGHTS"
             )
         self.model.set_classifiers(rows, len(rows))
-        match_keys(
-            path,
-            self.model.state_dict(),
-            weights,
-            "MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS, MMT.EMA.ENABLED, MMT.DSBN.ENABLED, MMT.MOCO.WEIGHT",
-        )
-        self.model.load_state_dict(weights)
+        super()._load_networks(weights, path)
 
 
 def match_keys(

@@ -106,11 +106,37 @@ class ProgressBar(HookBase):
 
 
 class EpochReport(HookBase):
-    """One line an epoch: losses, learning rate, clusters, their agreement with the truth and what can be told
-    without it, images per BN, mAP, time left.
+    """One line an epoch: what the run has recorded, and the time left.
+
+    Attributes:
+        FIELDS: (name in the event storage, how to print it); names that a run does not record are left out.
     """
 
-    # (name in the event storage, how to print it); names that a run does not record are left out.
+    FIELDS: tuple[tuple[str, str], ...] = ()
+
+    def before_train(self) -> None:
+        self._start = time.perf_counter()
+
+    def after_epoch(self) -> None:
+        trainer = self.trainer
+        latest = trainer.storage.latest_with_smoothing_hint(trainer.iters_per_epoch)
+        parts = [form.format(latest[name][0]) for name, form in self.FIELDS if name in latest]
+        parts += self.more(latest)
+        done = trainer.epoch + 1 - trainer.start_epoch
+        left = (time.perf_counter() - self._start) / done * (trainer.max_epoch - trainer.epoch - 1)
+        parts.append(f"eta {datetime.timedelta(seconds=round(left))}")
+        logger.info(f"epoch {trainer.epoch + 1}/{trainer.max_epoch} | " + " | ".join(parts))
+
+    def more(self, latest: dict[str, tuple[float, int]]) -> list[str]:
+        """What no format of one number says."""
+        return []
+
+
+class AdaptationReport(EpochReport):
+    """Losses, learning rate, clusters, their agreement with the truth and what can be told without it, images
+    per BN, mAP, time left.
+    """
+
     FIELDS = (
         ("total_loss", "loss {:.3f}"),
         ("loss_ce", "ce {:.3f}"),
@@ -136,21 +162,11 @@ class EpochReport(HookBase):
     def __init__(self, cfg: CfgNode):
         self.images_per_bn = images_per_bn(cfg)
 
-    def before_train(self) -> None:
-        self._start = time.perf_counter()
-
-    def after_epoch(self) -> None:
-        trainer = self.trainer
-        latest = trainer.storage.latest_with_smoothing_hint(trainer.iters_per_epoch)
-        trainer.storage.put_scalar("images_per_bn", self.images_per_bn, smoothing_hint=False)
-        parts = [form.format(latest[name][0]) for name, form in self.FIELDS if name in latest]
-        parts.append(f"images per BN {self.images_per_bn}")
-        scores = tuple(f"{network}/mAP" for network in network_names(trainer.raw_model))
-        parts += [f"{name} {value:.2f}" for name, (value, _) in latest.items() if name.endswith(scores)]
-        done = trainer.epoch + 1 - trainer.start_epoch
-        left = (time.perf_counter() - self._start) / done * (trainer.max_epoch - trainer.epoch - 1)
-        parts.append(f"eta {datetime.timedelta(seconds=round(left))}")
-        logger.info(f"epoch {trainer.epoch + 1}/{trainer.max_epoch} | " + " | ".join(parts))
+    def more(self, latest: dict[str, tuple[float, int]]) -> list[str]:
+        self.trainer.storage.put_scalar("images_per_bn", self.images_per_bn, smoothing_hint=False)
+        scores = tuple(f"{network}/mAP" for network in network_names(self.trainer.raw_model))
+        maps = [f"{name} {value:.2f}" for name, (value, _) in latest.items() if name.endswith(scores)]
+        return [f"images per BN {self.images_per_bn}", *maps]
 
 
 def draw_results(trainer: "MMTTrainer") -> None:

@@ -82,11 +82,7 @@ def train(cfg: CfgNode, resume: bool) -> dict:
     if resume and results_file.exists():
         logger.info(f"This run is complete: {results_file}")
         return json.loads(results_file.read_text())["metrics"]
-    if comm.is_main_process():
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        with replace_when_complete(str(Path(cfg.OUTPUT_DIR, "config.yaml")), "w") as file:
-            file.write(cfg.dump())
-    comm.synchronize()
+    record_recipe(cfg)
     start = time.perf_counter()
     with closing(MMTTrainer(cfg)) as trainer:
         trainer.resume_or_load(resume)
@@ -107,6 +103,15 @@ def train(cfg: CfgNode, resume: bool) -> dict:
         logger.info(f"Not evaluated, because DATASETS.TESTS is empty. Without labels: {told or 'nothing'}")
     logger.info(f"Model: {Path(cfg.OUTPUT_DIR, chosen_model(cfg))}; {selection_rule(cfg)}")
     return results
+
+
+def record_recipe(cfg: CfgNode) -> None:
+    """Write config.yaml into OUTPUT_DIR, which is made where it is missing."""
+    if comm.is_main_process():
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        with replace_when_complete(str(Path(cfg.OUTPUT_DIR, "config.yaml")), "w") as file:
+            file.write(cfg.dump())
+    comm.synchronize()
 
 
 def write_results(

@@ -16,7 +16,15 @@ FREE_KEYS = (
     "REPORT.SAMPLE",
 )
 # A resumed run may also go on for longer, and no longer needs to know where its source models were.
-RESUME_FREE_KEYS = (*FREE_KEYS, "SOLVER.MAX_EPOCH", "MMT.WEIGHTS", "SYNTHETIC.NUM_WORKERS")
+RESUME_FREE_KEYS = (
+    *FREE_KEYS,
+    "SOLVER.MAX_EPOCH",
+    "MMT.WEIGHTS",
+    "SDA.SOURCE_ENCODER",
+    "SDA.TARGET_ENCODER",
+    "SDA.SHEET.PERIOD",
+    "SYNTHETIC.NUM_WORKERS",
+)
 
 
 def recipe_changes(old: str, new: str, free: Iterable[str] = FREE_KEYS) -> list[str]:

@@ -54,37 +54,71 @@ class TrainingStep(SimpleTrainer):
         Raises:
             NotFiniteError: a loss or gradient is not finite and must not be skipped, in any process.
         """
-        start = time.perf_counter()
-        batch = next(self._data_loader_iter)
-        data_time = time.perf_counter() - start
-        buffers = [buffer.clone() for buffer in self.model.buffers()] if self.limit else []
-
-        with torch.autocast(self.device_type, enabled=self.mixed_precision):
+        batch, data_time = self.next_batch()
+        buffers = self.copy_of_buffers()
+        with self.autocast():
             losses = self.model(batch)
+        self.last_was_skipped = not self.update(losses, self.optimizer, self.model, batch, buffers)
+        if not self.last_was_skipped:
+            self._write_metrics(losses, data_time)
+
+    def next_batch(self) -> tuple[dict, float]:
+        """The next batch, and the seconds that it took."""
+        start = time.perf_counter()
+        return next(self._data_loader_iter), time.perf_counter() - start
+
+    def copy_of_buffers(self) -> list[Tensor]:
+        """The model's buffers as they are, for `update` to go back to; empty where no step may be skipped."""
+        return [buffer.clone() for buffer in self.model.buffers()] if self.limit else []
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision for what is done inside, where the run has it."""
+        return torch.autocast(self.device_type, enabled=self.mixed_precision)
+
+    def update(
+        self,
+        losses: dict[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        module: nn.Module,
+        batch: dict,
+        buffers: list[Tensor],
+    ) -> bool:
+        """Backward and one step of an optimiser, unless a number is not finite, in any process.
+
+        Args:
+            losses: weighted scalars.
+            optimizer: of the module's parameters.
+            module: what is trained.
+            batch: what the losses are of.
+            buffers: of `copy_of_buffers`, restored if the step is skipped.
+
+        Returns:
+            Whether the step was taken.
+
+        Raises:
+            NotFiniteError: it must not be skipped.
+        """
         total = sum(losses.values())
         problem = None if torch.isfinite(total.detach()) else not_finite([*losses.items(), ("loss", total)])
-        self.optimizer.zero_grad()
+        optimizer.zero_grad()
         if not _anywhere(problem, self.device_type):
             (total if self.grad_scaler is None else self.grad_scaler.scale(total)).backward()
+            self.share_gradients(module)
             # A scaler meets overflowing gradients by itself: it skips the step and lowers its scale.
-            problem = None if self.grad_scaler else self._bad_gradient()
-        self.last_was_skipped = _anywhere(problem, self.device_type)
-        if self.last_was_skipped:
+            problem = None if self.grad_scaler else _bad_gradient(module)
+        if _anywhere(problem, self.device_type):
+            optimizer.zero_grad()
             self._reject(problem or "a number of another process", batch, buffers)
-            return
-        self._write_metrics(losses, data_time)
+            return False
         if self.grad_scaler is None:
-            self.optimizer.step()
+            optimizer.step()
         else:
-            self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.step(optimizer)
             self.grad_scaler.update()
+        return True
 
-    def _bad_gradient(self) -> str | None:
-        named = [(name, p.grad) for name, p in self.model.named_parameters() if p.grad is not None]
-        norms = torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in named])
-        if torch.isfinite(norms).all():
-            return None
-        return not_finite((f"gradient of {name}", norm) for (name, _), norm in zip(named, norms, strict=True))
+    def share_gradients(self, module: nn.Module) -> None:
+        """Average gradients over processes; nothing to do here, where the model's wrapper has done so."""
 
     def _reject(self, problem: str, batch: dict, buffers: list[Tensor]) -> None:
         self.bad_steps += 1
@@ -97,7 +131,6 @@ class TrainingStep(SimpleTrainer):
                 "SOLVER.BASE_LR, switch SOLVER.AMP.ENABLED off, or, for single bad batches, set "
                 "SOLVER.ON_BAD_STEP to 'skip'"
             )
-        self.optimizer.zero_grad()
         for buffer, before in zip(self.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
         logger.warning(f"{where}: step skipped ({self.bad_steps} of at most {self.limit} in this epoch)")
@@ -113,6 +146,14 @@ def not_finite(values: Iterable[tuple[str, Tensor]]) -> str | None:
         if not torch.isfinite(value.detach()).all():
             return f"{name} is {value.item()}"
     return None
+
+
+def _bad_gradient(module: nn.Module) -> str | None:
+    named = [(name, p.grad) for name, p in module.named_parameters() if p.grad is not None]
+    norms = torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in named])
+    if torch.isfinite(norms).all():
+        return None
+    return not_finite((f"gradient of {name}", norm) for (name, _), norm in zip(named, norms, strict=True))
 
 
 def _anywhere(problem: str | None, device_type: str) -> bool:

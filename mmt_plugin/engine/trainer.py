@@ -6,7 +6,7 @@ from collections import OrderedDict
 import numpy as np
 import torch
 from fastreid.config import CfgNode
-from fastreid.engine import DefaultTrainer, defaults, hooks
+from fastreid.engine import defaults, hooks
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.evaluation import inference_on_dataset, print_csv_format
 from fastreid.modeling.meta_arch import build_model
@@ -24,33 +24,28 @@ from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.pseudo_labels import PseudoLabels
 
 from .banner import log_banner
-from .checkpoint import MMTCheckpointer, load_source_weights, refuse_overwriting
+from .checkpoint import MMTCheckpointer, load_source_weights
 from .hooks import (
+    AdaptationReport,
     BatchNormHook,
     CheckpointHook,
     EMAHook,
-    EpochReport,
     ProgressBar,
     UnreadableHook,
 )
 from .label_hook import LABEL_FREE, FinalQualityHook, GroundTruthHook, PseudoLabelHook
 from .optimizer import build_optimizer, forget_moments
-from .run_state import RunState
+from .resumable import ResumableTrainer
 from .selection import BestModelHook, SelectionHook, StableSelectionHook
 from .source_classes import SourceClassesHook
 from .stage_times import TimedEvalHook, TrainingTimeHook
 from .step import TrainingStep
-from .stopping import StopHook
 
 logger = logging.getLogger("fastreid.mmt")
 
 
-class MMTTrainer(DefaultTrainer):
-    """fastreid's trainer for models whose labels and classifier rows are renewed while it runs.
-
-    All randomness is derived from SEED and the epoch, and its state within an epoch is part of the
-    checkpoint, so a resumed run goes on as if it had not stopped.
-    """
+class MMTTrainer(ResumableTrainer):
+    """fastreid's trainer for models whose labels and classifier rows are renewed while it runs."""
 
     def __init__(self, cfg: CfgNode):
         TrainerBase.__init__(self)
@@ -88,22 +83,7 @@ class MMTTrainer(DefaultTrainer):
             **self.scheduler,
         )
         self.evaluators: dict[str, EachNetworkEvaluator] = {}
-        self.start_epoch, self.start_step, self.max_epoch = 0, 0, cfg.SOLVER.MAX_EPOCH
-        self.max_iter = self.max_epoch * self.iters_per_epoch
-        self.warmup_iters, self.delay_epochs = cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.DELAY_EPOCHS
-        self.stop = StopHook()
-        writers = self.build_writers() if comm.is_main_process() else []
-        self.run_state = RunState(cfg, items, writers)
-        self.register_hooks(self.build_hooks(writers))
-        stateful = {type(hook).__name__: hook for hook in self._hooks if hasattr(hook, "state_dict")}
-        if self.grad_scaler is not None:
-            stateful["grad_scaler"] = self.grad_scaler
-        self.checkpointer.checkpointables.update(stateful)
-
-    @property
-    def raw_model(self) -> MutualMeanTeaching:
-        """The model without its wrapper for several processes."""
-        return getattr(self.model, "module", self.model)
+        self.prepare_run(items)
 
     @property
     def num_clusters(self) -> int | None:
@@ -128,16 +108,6 @@ class MMTTrainer(DefaultTrainer):
             if name.startswith(LABEL_FREE)
         }
 
-    @property
-    def step_was_skipped(self) -> bool:
-        """Whether the last iteration changed nothing, because its numbers were not finite."""
-        return self._trainer.last_was_skipped
-
-    @property
-    def steps_done(self) -> int:
-        """Iterations of the current epoch that are done."""
-        return self.iter - self.epoch * self.iters_per_epoch
-
     def build_hooks(self, writers: list[EventWriter]) -> list[hooks.HookBase]:
         """fastreid's hooks, with labels before each epoch and the EMA update after each step.
 
@@ -161,7 +131,7 @@ class MMTTrainer(DefaultTrainer):
             TimedEvalHook(cfg.TEST.EVAL_PERIOD, self.evaluate),
             FinalQualityHook() if unjudged else None,
             self.selection,
-            EpochReport(cfg),
+            AdaptationReport(cfg),
             hooks.PeriodicWriter(writers, 200),
             hooks.LRScheduler(self.optimizer, self.scheduler),
             CheckpointHook(cfg.SOLVER.CHECKPOINT_PERIOD),
@@ -169,43 +139,14 @@ class MMTTrainer(DefaultTrainer):
         ]
         return [hook for hook in ret if hook is not None]
 
-    def train(self) -> dict | None:
-        """Train; a run that is asked to stop (Ctrl-C, SIGTERM) writes a checkpoint first.
-
-        Raises:
-            Stopped: it was asked to.
-        """
-        with self.stop.listening():
-            return super().train()
-
-    def resume_or_load(self, resume: bool = True) -> None:
-        """Continue from OUTPUT_DIR's last checkpoint, or start from MMT.WEIGHTS or MODEL.WEIGHTS.
-
-        Raises:
-            CheckpointError: if the folder holds a run and ``resume`` is False, or if weights do not fit.
-        """
-        if not resume:
-            refuse_overwriting(self.cfg.OUTPUT_DIR)
-        if self.checkpointer.has_checkpoint():
-            checkpoint = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
-            self.start_epoch, self.start_step = checkpoint["epoch"] + 1, checkpoint.get("step", 0)
-            return
+    def start_from_weights(self) -> None:
+        """Start from MMT.WEIGHTS or MODEL.WEIGHTS."""
         if self.cfg.MMT.WEIGHTS:
             for student, path in zip(self.raw_model.students, self.cfg.MMT.WEIGHTS, strict=True):
                 load_source_weights(student, path)
             self.raw_model.copy_students_to_teachers()
         else:
             self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
-
-    def before_epoch(self) -> None:
-        seed_all_rng(int(np.random.SeedSequence([self.cfg.SEED, self.epoch]).generate_state(1)[0]))
-        super().before_epoch()
-        self._trainer.model = self._distribute(self.raw_model)
-        self._trainer.begin_epoch(self.epoch)
-        batches = self.data_loader.epoch(self.epoch, self.steps_done)
-        self._trainer._data_loader_iter = self.stop.until_stopped(batches)
-        if self.steps_done:
-            self.run_state.restore_generators()
 
     def set_labels(self, labels: np.ndarray) -> None:
         """Train on these N labels from the next epoch on; -1 leaves an image out. In a joint label space they
@@ -223,7 +164,7 @@ class MMTTrainer(DefaultTrainer):
 
     def close(self) -> None:
         """End the loaders' worker processes."""
-        self.data_loader.close()
+        super().close()
         if isinstance(self.label_hook, PseudoLabelHook):
             end_workers(self.label_hook.loader)
 

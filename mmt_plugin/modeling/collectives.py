@@ -26,6 +26,11 @@ def gather_batch(tensor: Tensor) -> Tensor:
     return tensor if world_size() == 1 else _GatherBatch.apply(tensor)
 
 
+def rank_share(tensor: Tensor) -> Tensor:
+    """This process's rows, B x ..., of a gathered batch W B x ...: the inverse of `gather_batch`."""
+    return tensor if world_size() == 1 else tensor.chunk(world_size())[dist.get_rank()]
+
+
 def sum_over(tensor: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     """Sum a tensor over the processes of a group (None: all of them), with gradient."""
     return _Sum.apply(tensor, group)
