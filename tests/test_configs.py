@@ -21,8 +21,8 @@ from mmt_plugin.data.build import build_dataset
 from mmt_plugin.data.translated import split_folder, translated_folder
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.pipeline import source_config
-from mmt_plugin.sda import SDATrainer
 from mmt_plugin.sda.pipeline import encoder_recipe
+from mmt_plugin.sda.trainer import SDATrainer
 
 CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted(

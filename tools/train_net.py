@@ -26,7 +26,7 @@ from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, default_argument_parser, default_setup
 from fastreid.utils.checkpoint import Checkpointer
 
-from mmt_plugin import data, engine, host, sda
+from mmt_plugin import data, engine, host
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.data.build import build_extraction_loader, training_items
 from mmt_plugin.data.checks import check_test_sets
@@ -40,6 +40,7 @@ from mmt_plugin.engine.run_folder import claimed
 from mmt_plugin.engine.stopping import Stopped
 from mmt_plugin.host.images import UnreadableImageError
 from mmt_plugin.host.pretrained import PretrainedError
+from mmt_plugin.sda.pipeline import run as run_translation
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -62,7 +63,7 @@ def load_checked_config(args) -> CfgNode:
 
 def runner(cfg: CfgNode) -> Callable[[CfgNode, str, bool], dict] | None:
     """What trains a config of the plugin's; None for one of fastreid's own."""
-    runners = {"MutualMeanTeaching": engine.run, "StructuredDomainAdaptation": sda.run}
+    runners = {"MutualMeanTeaching": engine.run, "StructuredDomainAdaptation": run_translation}
     return runners.get(cfg.MODEL.META_ARCHITECTURE)
 
 
@@ -74,7 +75,7 @@ def evaluate(cfg: CfgNode) -> dict:
     Raises:
         ConfigError: there is no test set.
     """
-    if runner(cfg) is sda.run:
+    if runner(cfg) is run_translation:
         raise ConfigError("--eval-only: a translation has no metrics; tools/translate.py makes its images")
     if not cfg.DATASETS.TESTS:
         raise ConfigError(

@@ -8,7 +8,7 @@ below FASTREID_DATASETS, where the dataset SynthPlazaSDA reads it. Call it again
 images that are there are left.
 """
 
-from mmt_plugin import sda  # (first: it makes fastreid importable, in spawned workers, too)
+from mmt_plugin import host  # (first: it makes fastreid importable, in spawned workers, too)
 
 # isort: split
 import argparse
@@ -17,13 +17,15 @@ from pathlib import Path
 
 from fastreid.utils.logger import setup_logger
 
-from mmt_plugin import data, host
+from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.data.build import training_items
 from mmt_plugin.data.translated import split_folder, translated_folder
 from mmt_plugin.engine.checkpoint import CheckpointError
 from mmt_plugin.engine.pipeline import FINAL_MODEL
 from mmt_plugin.host.images import UnreadableImageError
+from mmt_plugin.sda import StructuredDomainAdaptation
+from mmt_plugin.sda.translator import Translator, translate
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -31,11 +33,11 @@ def main(arguments: argparse.Namespace) -> None:
     host.resolve_device(cfg)
     check_config(cfg)
     data.configure(cfg)
-    if sda.StructuredDomainAdaptation.__name__ != cfg.MODEL.META_ARCHITECTURE:
+    if StructuredDomainAdaptation.__name__ != cfg.MODEL.META_ARCHITECTURE:
         raise ConfigError(f"{arguments.config_file} is no recipe of SDA (MODEL.META_ARCHITECTURE)")
     if not 1 <= arguments.quality <= 95:
         raise ConfigError(f"--quality is {arguments.quality}; JPEG has 1 to 95")
-    translator = sda.Translator(cfg, cfg.MODEL.WEIGHTS or str(Path(cfg.OUTPUT_DIR, FINAL_MODEL)))
+    translator = Translator(cfg, cfg.MODEL.WEIGHTS or str(Path(cfg.OUTPUT_DIR, FINAL_MODEL)))
     if arguments.output and len(cfg.DATASETS.NAMES) > 1:
         raise ConfigError(f"--output is for one source; DATASETS.NAMES has {len(cfg.DATASETS.NAMES)}")
     for name in cfg.DATASETS.NAMES:
@@ -43,7 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
         folder = translated_folder(items, cfg.SDA.METHOD)
         if arguments.output:
             folder = Path(arguments.output, split_folder(items).name)
-        sda.translate(cfg, translator, items, folder, arguments.quality, arguments.overwrite)
+        translate(cfg, translator, items, folder, arguments.quality, arguments.overwrite)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,5 @@
 """Structured domain adaptation: source images in the target's style (VisDA-2020 report, Section 3.1)."""
 
 from .meta_arch import StructuredDomainAdaptation  # registers it
-from .pipeline import run
-from .trainer import SDATrainer
-from .translator import Translator, translate
 
-__all__ = ["SDATrainer", "StructuredDomainAdaptation", "Translator", "run", "translate"]
+__all__ = ["StructuredDomainAdaptation"]

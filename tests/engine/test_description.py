@@ -70,7 +70,8 @@ def test_finished_runs_record_what_they_are(tiny_config):
     cfg = tiny_config("source", PSEUDO_LABELS__METHOD="ground_truth", SOLVER__WARMUP_ITERS=0)
     train(cfg, resume=False)
     record = json.loads(Path(cfg.OUTPUT_DIR, "results.json").read_text())
-    assert {"metrics", "clusters", "minutes", "selection", "run"} == record.keys()
+    told = {"metrics", "clusters", "label_free", "selected_epoch", "minutes", "selection", "run"}
+    assert told == record.keys()
     run = record["run"]
     assert (run["source"], run["target"], run["tests"]) == (["SynthPlaza"], ["SynthMetro"], ["SynthMetro"])
     assert (run["epochs"], run["iterations_per_epoch"], run["images_per_bn"], run["seed"]) == (2, 2, 8, 1)

@@ -7,7 +7,7 @@ import torch
 from fastreid.utils import comm
 
 from mmt_plugin.data import synthetic
-from mmt_plugin.sda import SDATrainer
+from mmt_plugin.sda.trainer import SDATrainer
 
 
 def train_and_report(cfg) -> None:
