@@ -10,6 +10,8 @@ def add_report_config(cfg: CfgNode) -> None:
     cfg.REPORT.ENABLED = True
     # Target images whose features are kept for the map of features.
     cfg.REPORT.SAMPLE = 1200
+    # Project of Weights & Biases that gets all scalars, beside metrics.json and TensorBoard; empty for none.
+    cfg.REPORT.WANDB_PROJECT = ""
 
 
 def report_rules(cfg: CfgNode) -> list[tuple[bool, str]]:

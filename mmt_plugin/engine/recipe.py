@@ -14,6 +14,7 @@ FREE_KEYS = (
     "TEST.EVAL_PERIOD",
     "REPORT.ENABLED",
     "REPORT.SAMPLE",
+    "REPORT.WANDB_PROJECT",
 )
 # A resumed run may also go on for longer, and no longer needs to know where its source models were.
 RESUME_FREE_KEYS = (

@@ -10,6 +10,7 @@ from fastreid.utils.events import EventWriter
 from torch import nn
 
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.reporting.wandb_writer import WandbWriter
 
 from .checkpoint import refuse_overwriting
 from .run_state import RunState
@@ -45,6 +46,11 @@ class ResumableTrainer(DefaultTrainer):
         if self.grad_scaler is not None:
             stateful["grad_scaler"] = self.grad_scaler
         self.checkpointer.checkpointables.update(stateful)
+
+    def build_writers(self) -> list[EventWriter]:
+        """fastreid's writers (screen, metrics.json, TensorBoard), and that of REPORT.WANDB_PROJECT."""
+        writers = super().build_writers()
+        return [*writers, WandbWriter(self.cfg)] if self.cfg.REPORT.WANDB_PROJECT else writers
 
     @property
     def raw_model(self) -> nn.Module:

@@ -86,7 +86,7 @@ def written_until(writer: EventWriter) -> dict[str, int]:
     return vars(writer).setdefault("_written", {})
 
 
-def _unwritten_scalars(writer: JSONWriter | TensorboardXWriter) -> list[tuple[str, float, int]]:
+def unwritten_scalars(writer: EventWriter) -> list[tuple[str, float, int]]:
     """(name, value, iteration) of the scalars that have changed since this writer's last call."""
     written = written_until(writer)
     latest = get_event_storage().latest_with_smoothing_hint(writer._window_size)
@@ -97,7 +97,7 @@ def _unwritten_scalars(writer: JSONWriter | TensorboardXWriter) -> list[tuple[st
 
 def _write_json(self) -> None:
     lines = defaultdict(dict)
-    for name, value, iteration in _unwritten_scalars(self):
+    for name, value, iteration in unwritten_scalars(self):
         lines[iteration][name] = value
     for iteration, scalars in lines.items():
         self._file_handle.write(json.dumps({**scalars, "iteration": iteration}, sort_keys=True) + "\n")
@@ -108,7 +108,7 @@ def _write_json(self) -> None:
 def _write_tensorboard(host_write):
     @wraps(host_write)
     def write(self):
-        for name, value, iteration in _unwritten_scalars(self):
+        for name, value, iteration in unwritten_scalars(self):
             self._writer.add_scalar(name, value, iteration)
         # The host's part is left to write images and histograms.
         self._last_write = sys.maxsize
