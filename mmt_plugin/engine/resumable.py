@@ -87,6 +87,7 @@ class ResumableTrainer(DefaultTrainer):
             checkpoint = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
             self.start_epoch, self.start_step = checkpoint["epoch"] + 1, checkpoint.get("step", 0)
         else:
+            self.run_state.start_anew()
             self.start_from_weights()
 
     def train(self) -> dict | None:

@@ -104,10 +104,17 @@ class RunState(HookBase):
                 "check FASTREID_DATASETS, or start anew in another OUTPUT_DIR"
             )
         self.resumed = state
+        self._forget_metrics(after=state["metrics_bytes"])
+
+    def start_anew(self) -> None:
+        """Forget what was recorded by a run that ended before its first checkpoint."""
+        self._forget_metrics(after=0)
+
+    def _forget_metrics(self, after: int) -> None:
+        """Cut off what metrics.json holds after so many bytes, which will be recorded again."""
         if self.writers and os.path.exists(self.metrics_file):
-            # In place: the JSON writer has the file open. What follows will be recorded again.
-            size = min(os.path.getsize(self.metrics_file), state["metrics_bytes"])
-            os.truncate(self.metrics_file, size)
+            # In place: the JSON writer has the file open.
+            os.truncate(self.metrics_file, min(os.path.getsize(self.metrics_file), after))
 
 
 def _columns(history: list[tuple[float, float]]) -> tuple[Tensor, Tensor]:

@@ -55,6 +55,16 @@ def test_a_run_is_resumed_anywhere_and_for_longer(finished):
     assert finished[1](DATALOADER__NUM_WORKERS=1, SOLVER__CHECKPOINT_PERIOD=1).start_epoch == 2
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_is_forgotten(tiny_config):
+    cfg = tiny_config()
+    Path(cfg.OUTPUT_DIR).mkdir()
+    metrics = Path(cfg.OUTPUT_DIR, "metrics.json")
+    metrics.write_text('{"iteration": 0, "of": 1}\n')
+    train(cfg, resume=True)
+    assert metrics.read_text().startswith("{")
+    assert '"of"' not in metrics.read_text()
+
+
 def test_another_recipe_is_refused(finished, observe):
     metrics = Path(finished[0].OUTPUT_DIR, "metrics.json").read_bytes()
     with pytest.raises(CheckpointError, match=r"another recipe: SOLVER\.BASE_LR 0\.00035 -> 0\.5") as error:
