@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Inject every fault that the tests know, and write down what happened.
 
-    python tools/soak.py --output docs/faults.md            # as `make soak`: about half an hour
+    python tools/soak.py --output docs/faults.md            # as `make soak`: about a quarter of an hour
     python tools/soak.py --output docs/faults.md --short    # each fault as often as `make test` does
 
 The file is written when all is done; the exit status is that of the tests.
