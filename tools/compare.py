@@ -178,6 +178,7 @@ def main() -> None:
         "model": last / "model_final.pth",
         "log": last / "log.txt",
         "ranked results": last / "rank_list.jpg",
+        "report": last / "report.html",
         "learning curves": curves,
         "TensorBoard": f"tensorboard --logdir {arguments.output}",
     }
