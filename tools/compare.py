@@ -178,10 +178,11 @@ def main() -> None:
         "model": last / "model_final.pth",
         "log": last / "log.txt",
         "ranked results": last / "rank_list.jpg",
-        "report": last / "report.html",
         "learning curves": curves,
         "TensorBoard": f"tensorboard --logdir {arguments.output}",
     }
+    if (last / "report.html").exists():  # REPORT.ENABLED
+        places["report"] = last / "report.html"
     print(tabulate(places.items(), tablefmt="plain"))
 
 
