@@ -12,6 +12,9 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from .dataset import Item
 
+# The sets of the shipped recipes.
+SETS = ("VisDA20", "SynthPlaza", "SynthMetro", "Market1501", "DukeMTMC")
+
 
 class CameraDataset(ImageDataset):
     """The images of ``images_of``, labelled by camera.
@@ -35,39 +38,11 @@ class CameraDataset(ImageDataset):
         super().__init__(train, _by_camera(images.query, 0), _by_camera(images.gallery, 1), **kwargs)
 
 
-@DATASET_REGISTRY.register()
-class VisDA20Cameras(CameraDataset):
-    """The five cameras of VisDA-2020's target."""
-
-    images_of = "VisDA20"
-
-
-@DATASET_REGISTRY.register()
-class SynthPlazaCameras(CameraDataset):
-    """The cameras of the built-in square."""
-
-    images_of = "SynthPlaza"
-
-
-@DATASET_REGISTRY.register()
-class SynthMetroCameras(CameraDataset):
-    """The cameras of the built-in station."""
-
-    images_of = "SynthMetro"
-
-
-@DATASET_REGISTRY.register()
-class Market1501Cameras(CameraDataset):
-    """The six cameras of Market-1501."""
-
-    images_of = "Market1501"
-
-
-@DATASET_REGISTRY.register()
-class DukeMTMCCameras(CameraDataset):
-    """The eight cameras of DukeMTMC-reID."""
-
-    images_of = "DukeMTMC"
+for _name in SETS:
+    _documentation = f"The cameras of {_name}; see `mmt_plugin.data.cameras`."
+    DATASET_REGISTRY.register(
+        type(f"{_name}Cameras", (CameraDataset,), {"images_of": _name, "__doc__": _documentation})
+    )
 
 
 def camera_domains(names: Sequence[str]) -> list[str] | None:
