@@ -76,12 +76,19 @@ def pretrain(cfg: CfgNode, resume: bool) -> str:
     return str(final)
 
 
+def recorded_metrics(cfg: CfgNode) -> dict | None:
+    """What a stage that is complete has recorded; None for one that is not."""
+    results_file = Path(cfg.OUTPUT_DIR, RESULTS)
+    if not results_file.exists():
+        return None
+    logger.info(f"This run is complete: {results_file}")
+    return json.loads(results_file.read_text())["metrics"]
+
+
 def train(cfg: CfgNode, resume: bool) -> dict:
     """One stage. A stage that is complete is not repeated: its recorded results are returned."""
-    results_file = Path(cfg.OUTPUT_DIR, RESULTS)
-    if resume and results_file.exists():
-        logger.info(f"This run is complete: {results_file}")
-        return json.loads(results_file.read_text())["metrics"]
+    if resume and (recorded := recorded_metrics(cfg)) is not None:
+        return recorded
     record_recipe(cfg)
     start = time.perf_counter()
     with closing(MMTTrainer(cfg)) as trainer:

@@ -9,7 +9,14 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
-from mmt_plugin.engine.pipeline import FINAL_MODEL, RESULTS, pretrain, record_recipe, source_config
+from mmt_plugin.engine.pipeline import (
+    FINAL_MODEL,
+    RESULTS,
+    pretrain,
+    record_recipe,
+    recorded_metrics,
+    source_config,
+)
 from mmt_plugin.host.checkpoint import replace_when_complete
 
 from .trainer import SDATrainer
@@ -47,10 +54,8 @@ def encoder_recipe(cfg: CfgNode, config_file: str) -> CfgNode:
 
 def train(cfg: CfgNode, resume: bool) -> dict:
     """Train the translation. A run that is complete is not repeated: its recorded losses are returned."""
-    results_file = Path(cfg.OUTPUT_DIR, RESULTS)
-    if resume and results_file.exists():
-        logger.info(f"This run is complete: {results_file}")
-        return json.loads(results_file.read_text())["metrics"]
+    if resume and (recorded := recorded_metrics(cfg)) is not None:
+        return recorded
     record_recipe(cfg)
     start = time.perf_counter()
     with closing(SDATrainer(cfg)) as trainer:
@@ -63,7 +68,7 @@ def train(cfg: CfgNode, resume: bool) -> dict:
             "minutes": (time.perf_counter() - start) / 60,
             "selection": "the generators of the last epoch; no label of the target took part",
         }
-        with replace_when_complete(str(results_file), "w") as file:
+        with replace_when_complete(str(Path(cfg.OUTPUT_DIR, RESULTS)), "w") as file:
             json.dump(record, file, indent=1)
     logger.info(f"Model: {Path(cfg.OUTPUT_DIR, FINAL_MODEL)}; tools/translate.py writes the translated set")
     return losses
