@@ -37,15 +37,10 @@ def search(features: np.ndarray, k: int, groups: np.ndarray | None = None) -> tu
         distances: N x k float32, squared Euclidean; infinite where there are too few.
     """
     groups = np.arange(len(features)) if groups is None else groups
-    blocks = consecutive_blocks(0, len(features))
+    step, stop = shortlists.BLOCK, len(features)
+    blocks = [slice(first, min(first + step, stop)) for first in range(0, stop, step)]
     pairs = [(first, second) for at, first in enumerate(blocks) for second in blocks[at:]]
     return decide(features, groups, shortlist(features, k, groups, pairs), k)
-
-
-def consecutive_blocks(start: int, stop: int) -> list[slice]:
-    """Cut a range of images into blocks of at most `shortlists.BLOCK`."""
-    step = shortlists.BLOCK
-    return [slice(first, min(first + step, stop)) for first in range(start, stop, step)]
 
 
 def decide(

@@ -17,7 +17,7 @@ import itertools
 import numpy as np
 from tqdm import tqdm
 
-from .exact_search import decide
+from .exact_search import SPARE, decide
 from .shortlists import shortlist
 
 # Images of a leaf, at most.
@@ -25,9 +25,6 @@ LEAF_IMAGES = 1024
 
 # Share of all pairs of images that is compared. Recall follows it, and so does time.
 COMPARED = 0.4
-
-# Spare candidates that make up for the rounding of products.
-SPARE = 16
 
 # Directions of the largest variance in which the tree is built, and images that they are estimated from.
 DIRECTIONS, DIRECTION_IMAGES = 64, 16384
