@@ -18,7 +18,7 @@ from mmt_plugin.evaluation.rerank import rerank_distances
 from mmt_plugin.evaluation.run_features import RunFeatures, ensemble, image_distances
 from mmt_plugin.evaluation.submission import LISTED
 
-from .runs import Run, check_roles, test_set_features
+from .runs import Run, check_roles, features_of_test_set
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ def make_entry(runs: Sequence[Run], camera: Run | None, settings: CfgNode, datas
         MismatchError: runs do not go together.
     """
     check_roles(runs, camera)
-    loaded = [test_set_features(run, dataset) for run in runs]
+    loaded = [features_of_test_set(run, dataset) for run in runs]
     parts = [features for features, _ in loaded]
     together = ensemble(parts)
-    seen_by_camera = test_set_features(camera, dataset)[0] if camera else None
+    seen_by_camera = features_of_test_set(camera, dataset)[0] if camera else None
     distances = image_distances(together, seen_by_camera, settings.TEST.CAMERA.WEIGHT)
 
     steps = [Step(part.run, image_distances(part).query_blocks) for part in parts]

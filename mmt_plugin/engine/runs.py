@@ -105,7 +105,7 @@ def load_model(run: Run) -> nn.Module:
     return model
 
 
-def test_set_features(run: Run, dataset: str) -> tuple[RunFeatures, ImageDataset]:
+def features_of_test_set(run: Run, dataset: str) -> tuple[RunFeatures, ImageDataset]:
     """Features of a test set's images: those of the network that the run uses for inference, L2-normalised.
 
     With TEST.FLIP.ENABLED a feature is the mean of the image's and its mirror image's, before normalisation.
@@ -124,9 +124,6 @@ def test_set_features(run: Run, dataset: str) -> tuple[RunFeatures, ImageDataset
     with route(domain_of(dataset, run.cfg)):
         features = _extract(load_model(run), loader, run.cfg.TEST.FLIP.ENABLED)
     return RunFeatures(run.name, images.query, images.gallery, features.numpy()), images
-
-
-test_set_features.__test__ = False  # not a pytest function
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from mmt_plugin.data.build import build_dataset, build_extraction_loader
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.checkpoint import CheckpointError, load_file
 from mmt_plugin.engine.post_processing import make_entry
-from mmt_plugin.engine.runs import load_model, load_run, test_set_features
+from mmt_plugin.engine.runs import features_of_test_set, load_model, load_run
 from mmt_plugin.evaluation.run_features import MismatchError
 
 EVALUATE = REPOSITORY / "configs" / "evaluate" / "synthmetro.yml"
@@ -78,7 +78,7 @@ def features_slowly(folder, flip):
 @pytest.mark.parametrize("flip", [False, True])
 def test_features_are_flip_averaged_before_they_are_normalised(runs, settings, flip):
     (run,) = loaded(runs, settings(TEST__FLIP__ENABLED=flip), "osnet")
-    features, _ = test_set_features(run, "SynthMetro")
+    features, _ = features_of_test_set(run, "SynthMetro")
     np.testing.assert_allclose(features.features[::17], features_slowly(runs["osnet"], flip), atol=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_steps_follow_the_published_order(runs, settings):
     ]
     assert [step.over for step in entry.steps] == [(), (), (0, 1), (2,), (3,)]
 
-    parts = [test_set_features(run, "SynthMetro")[0] for run in (*identity, camera)]
+    parts = [features_of_test_set(run, "SynthMetro")[0] for run in (*identity, camera)]
     queries = len(entry.features.query)
 
     def squared(part):
@@ -192,8 +192,8 @@ def test_plain_fastreid_runs_are_loaded_whole_or_not_at_all(runs, tmp_path):
         key.removeprefix("students.0."): value for key, value in ours.items() if key.startswith("students.0.")
     }
     torch.save({"model": weights}, tmp_path / "model_final.pth")
-    features, _ = test_set_features(load_run(str(tmp_path)), "SynthMetro")
-    expected, _ = test_set_features(load_run(runs["resnet"]), "SynthMetro")
+    features, _ = features_of_test_set(load_run(str(tmp_path)), "SynthMetro")
+    expected, _ = features_of_test_set(load_run(runs["resnet"]), "SynthMetro")
     np.testing.assert_allclose(features.features, expected.features, atol=1e-6)
     del weights["backbone.conv1.weight"]
     torch.save({"model": weights}, tmp_path / "model_final.pth")
