@@ -1,173 +1,35 @@
-"""Every shipped recipe says what its name says, finds its source recipe, builds, and trains a step on
-miniatures of its data sets.
-"""
+"""Every shipped recipe says what its name says, and finds its source recipe."""
 
-import math
 import re
-import runpy
-import shutil
 from functools import partial
-from pathlib import Path
 
-import miniature
 import pytest
-import torch
-from fastreid.engine import DefaultTrainer
-from tiny import REPOSITORY, as_options
+from recipes import (
+    CAMERA_RECIPES,
+    CONFIGS,
+    MMT_RECIPES,
+    OPENUNREID_RECIPES,
+    OWN_RECIPES,
+    PERSON_TASKS,
+    RECIPES,
+    REGISTERED,
+    SDA_RECIPES,
+    TRANSLATED_SOURCES,
+    UDA_RECIPES,
+    USL_RECIPES,
+    VISDA_BACKBONES,
+    VISDA_RECIPES,
+    VISDA_SOURCES,
+    is_ours,
+    load,
+)
+from tiny import REPOSITORY
 
-from mmt_plugin import data
 from mmt_plugin.config import check_config, load_config
-from mmt_plugin.data.build import build_dataset
-from mmt_plugin.data.translated import split_folder, translated_folder
-from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.pipeline import source_config
 from mmt_plugin.sda.pipeline import encoder_recipe
-from mmt_plugin.sda.trainer import SDATrainer
 
-CONFIGS = REPOSITORY / "configs"
-RECIPES = sorted(
-    path.relative_to(CONFIGS).with_suffix("").as_posix()
-    for path in CONFIGS.rglob("*.yml")
-    if not path.name.startswith("Base-") and path.parent.name != "evaluate"
-)
-
-PERSON_TASKS = ("market2duke", "duke2market", "market2msmt", "duke2msmt", "msmt2market")
-VEHICLE_TASKS = ("vehicleid2veri", "vehicleid2veriwild")
-# Folder -> the variants of each task on real data, for persons and for vehicles.
-VARIANTS = {
-    "source": (("", "_ibn"), ("",)),
-    "baseline": (("", "_dbscan", "_ibn"), ("", "_dbscan")),
-    "mmt": (("", "_dbscan", "_ibn"), ("", "_dbscan")),
-}
-MMT_RECIPES = [
-    f"{folder}/{task}{variant}"
-    for folder, (person, vehicle) in VARIANTS.items()
-    for tasks, variants in ((PERSON_TASKS, person), (VEHICLE_TASKS, vehicle))
-    for task in tasks
-    for variant in variants
-]
-VISDA_BACKBONES = {
-    "resnet50_ibn": ("build_resnet_backbone", "50x", True, 1),
-    "resnest50": ("build_resnest_backbone", "50x", False, 2),
-    "resnest101": ("build_resnest_backbone", "101x", False, 2),
-    "densenet169_ibn": ("build_densenet_backbone", "169x", True, 2),
-    "resnext101_ibn": ("build_resnext_backbone", "101x", True, 1),
-}
-VISDA_SOURCES = [f"source/personx2visda20_{name}" for name in VISDA_BACKBONES]
-VISDA_RECIPES = [f"mmt_plus/personx2visda20_{name}" for name in VISDA_BACKBONES]
-UDA_RECIPES = [
-    f"mmt_plus/{task}"
-    for task in ("market2duke", "duke2market", "market2msmt", "msmt2market", "vehicleid2veri")
-]
-OPENUNREID_RECIPES = ["openunreid/market2duke", "openunreid/duke2market"]
-CAMERA_RECIPES = [f"camera/{name}" for name in ("visda20", "market", "duke", "synthmetro", "synthplaza")]
-USL_RECIPES = ["usl/market", "usl/duke", "usl/msmt", "usl/synthmetro"]
-OWN_RECIPES = ["own/folder", "own/folder_no_source", "own/synthetic"]
-SDA_METHODS = {"personx2visda20": ("", "_spgan"), "market2duke": ("",), "plaza2metro": ("", "_spgan")}
-SDA_RECIPES = [f"sda/{name}{method}" for name, methods in SDA_METHODS.items() for method in methods]
-# Source pre-training on translated images.
-TRANSLATED_SOURCES = ["source/personx_sda", "source/personx_spgan", "source/market_sda"]
-REGISTERED = {
-    "market": "Market1501",
-    "duke": "DukeMTMC",
-    "msmt": "MSMT17",
-    "vehicleid": "VehicleID",
-    "veri": "VeRi",
-    "veriwild": "VeRiWild",
-    "personx": "PersonX",
-    "visda20": "VisDA20",
-    "synthmetro": "SynthMetro",
-    "synthplaza": "SynthPlaza",
-}
 TEST_SETS = {"VeRiWild": "SmallVeRiWild"}  # where it is not the training set's own
-
-# One for each target data set; the others train without evaluating.
-EVALUATED = (
-    "mmt/duke2market",
-    "mmt/market2duke",
-    "mmt/market2msmt",
-    "mmt/vehicleid2veri",
-    "mmt/vehicleid2veriwild",
-    "mmt_plus/personx2visda20_resnet50_ibn",
-    "synthetic/plaza2metro_mmt",
-)
-
-# The shallowest of backbones that have no 18 layers.
-SMALL_DEPTH = {
-    "build_densenet_backbone": "121x",
-    "build_resnest_backbone": "50x",
-    "build_resnext_backbone": "50x",
-}
-
-# What makes any recipe train in a second. Everything else stays as the recipe has it.
-TINY = {
-    "MODEL.DEVICE": "cpu",
-    "MODEL.BACKBONE.PRETRAIN": False,
-    "INPUT.SIZE_TRAIN": [64, 32],
-    "INPUT.SIZE_TEST": [64, 32],
-    "DATALOADER.NUM_INSTANCE": 2,
-    "DATALOADER.NUM_WORKERS": 0,
-    "SOLVER.IMS_PER_BATCH": 8,
-    "SOLVER.ITERS_PER_EPOCH": 1,
-    "SOLVER.MAX_EPOCH": 1,
-    "MMT.MOCO.QUEUE_SIZE": 16,
-    "PSEUDO_LABELS.KMEANS.NUM_CLUSTERS": 3,
-    # Untrained features suit no fixed radius, and the published share of all pairs is none of a miniature's.
-    "PSEUDO_LABELS.DBSCAN.EPS_RULE": "rho",
-    "PSEUDO_LABELS.DBSCAN.RHO": 0.2,
-    "SYNTHETIC.TRAIN_IDS": 6,
-    "SYNTHETIC.TEST_IDS": 4,
-    "SYNTHETIC.IMAGE_SIZE": [32, 16],
-    "SYNTHETIC.NUM_WORKERS": 0,
-    "REPORT.ENABLED": False,
-}
-TINY_SDA = {
-    **TINY,
-    "MODEL.BACKBONE.DEPTH": "18x",
-    "SDA.GENERATOR.WIDTH": 4,
-    "SDA.DISCRIMINATOR.WIDTH": 4,
-    "SDA.POOL_SIZE": 4,
-    "SDA.DECAY_EPOCHS": 1,
-    "SDA.SELF_SIMILARITY.START_EPOCH": 0,
-}
-
-
-def load(recipe: str, settings: dict | None = None):
-    cfg = load_config(CONFIGS / f"{recipe}.yml", as_options(settings or {}))
-    if is_ours(cfg):
-        check_config(cfg)
-    return cfg
-
-
-def is_ours(cfg) -> bool:
-    """Whether a recipe is the plugin's, not a plain fastreid one."""
-    return cfg.MODEL.META_ARCHITECTURE != "Baseline"
-
-
-@pytest.fixture(scope="session")
-def miniatures(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("miniatures")
-    miniature.write_all(root)
-    miniature.write_crops(root)
-    return root
-
-
-@pytest.fixture
-def use_datasets(monkeypatch):
-    """A function that makes a folder fastreid's dataset root for the test."""
-
-    def use(root: Path) -> None:
-        monkeypatch.setenv("FASTREID_DATASETS", str(root))
-        monkeypatch.setattr("fastreid.data.build._root", str(root))
-
-    return use
-
-
-@pytest.fixture
-def configure_world():
-    """`data.configure`, undone after the test."""
-    yield data.configure
-    data.configure(load_config(CONFIGS / "Base-mmt.yml"))
 
 
 def test_every_task_has_its_recipes():
@@ -332,50 +194,6 @@ def test_an_adaptation_names_a_source_recipe_that_combines(recipe):
         assert source[node] == alone[node], node
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe not in SDA_RECIPES])
-def test_recipe_trains_a_step(recipe, miniatures, use_datasets, configure_world, tmp_path, monkeypatch):
-    use_datasets(miniatures)
-    # Up to 0.5 GB a checkpoint; no recipe changes anything about it.
-    monkeypatch.setattr(torch, "save", lambda *args, **kwargs: None)
-    settings = {**TINY, "OUTPUT_DIR": str(tmp_path)}
-    settings["MODEL.BACKBONE.DEPTH"] = SMALL_DEPTH.get(load(recipe).MODEL.BACKBONE.NAME, "18x")
-    if load(recipe).MMT.JOINT.ROWS == "pretrained":  # there is no source model here
-        settings["MMT.JOINT.ROWS"] = "centroids"
-    if recipe not in EVALUATED:
-        settings["DATASETS.TESTS"] = ()
-    cfg = load(recipe, settings)
-    configure_world(cfg)
-    for name in cfg.DATASETS.NAMES:
-        write_translation(name)
-
-    trainer = MMTTrainer(cfg) if is_ours(cfg) else DefaultTrainer(cfg)
-    first_layer = next(trainer.model.parameters())
-    before = first_layer.detach().clone()
-    results = trainer.train()
-    assert not torch.equal(first_layer, before)
-    assert math.isfinite(trainer.storage.latest()["total_loss"][0])
-    if recipe in EVALUATED:
-        assert 0 < results["mAP"] <= 100
-        assert {"teacher1/mAP", "teacher2/mAP"} <= results.keys()
-
-
-@pytest.mark.parametrize("recipe", SDA_RECIPES)
-def test_translation_recipe_trains_a_step(
-    recipe, miniatures, use_datasets, configure_world, tmp_path, monkeypatch
-):
-    use_datasets(miniatures)
-    monkeypatch.setattr(torch, "save", lambda *args, **kwargs: None)
-    cfg = load(recipe, {**TINY_SDA, "OUTPUT_DIR": str(tmp_path)})
-    configure_world(cfg)
-    trainer = SDATrainer(cfg)  # with random encoders
-    before = [p.detach().clone() for p in trainer.raw_model.generators.parameters()]
-    trainer.train()
-    assert not all(map(torch.equal, before, trainer.raw_model.generators.parameters()))
-    relation = "loss_self_similarity" if recipe.endswith("spgan") else "loss_relation"
-    assert math.isfinite(trainer.losses()[relation])
-    assert (tmp_path / "sheets" / "epoch_0001.jpg").exists()
-
-
 @pytest.mark.parametrize("name", ["personx2visda20", "personx2visda20_spgan"])
 def test_sda_recipe_is_the_published_one(name):
     cfg = load(f"sda/{name}")
@@ -404,50 +222,6 @@ def test_a_translated_source_is_all_that_changes(recipe):
     expected = load(raw.get(original, "synthetic/source"), changed)
     assert cfg == expected
     assert recipe.endswith(method.lower())
-
-
-def write_translation(name: str) -> None:
-    """Copies stand for the images of a translated set; nothing is done for others."""
-    match = re.fullmatch(r"(\w+?)(SDA|SPGAN)", name)
-    if match is None:
-        return
-    items = build_dataset(match[1]).train
-    folder = translated_folder(items, match[2].lower())
-    for path, *_ in items:
-        copy = folder / Path(path).relative_to(split_folder(items))
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
-
-
-@pytest.mark.parametrize(
-    ("recipe", "missing"),
-    [
-        ("mmt/market2duke", "Market1501"),
-        ("mmt/duke2market", "DukeMTMC"),
-        ("mmt/msmt2market", "MSMT17"),
-        ("mmt/vehicleid2veri", "VehicleID"),
-        ("mmt/vehicleid2veri", "VeRi"),
-        ("mmt/vehicleid2veriwild", "VeRiWild"),
-        ("mmt_plus/personx2visda20_resnet50_ibn", "PersonX"),
-        ("mmt_plus/personx2visda20_resnet50_ibn", "VisDA20"),
-    ],
-)
-def test_missing_folder_ends_in_one_sentence(recipe, missing, use_datasets, tmp_path, monkeypatch):
-    root = tmp_path / "datasets"
-    for name, write in miniature.WRITERS.items():
-        if name != missing:
-            write(root)
-    use_datasets(root)
-    # It would give fastreid's logger handlers that outlive the test.
-    monkeypatch.setattr("fastreid.engine.default_setup", lambda cfg, args: None)
-    options = as_options({**TINY, "OUTPUT_DIR": tmp_path / "run"})
-    command = ["train_net.py", "--config-file", CONFIGS / f"{recipe}.yml", *options]
-    monkeypatch.setattr("sys.argv", [str(word) for word in command])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(REPOSITORY / "tools" / "train_net.py"), run_name="__main__")
-    message = str(stop.value)
-    assert all(part in message for part in (missing, str(root), "FASTREID_DATASETS"))
-    assert "\n" not in message
 
 
 def one_at_a_time() -> list[tuple[str, str]]:
