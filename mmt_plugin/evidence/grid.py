@@ -167,13 +167,13 @@ def _row(path: Path, name: str, entry: Any, common: dict, last: dict) -> Row:
 def _check_row(grid: Grid, row: Row) -> None:
     try:
         cfg = load_config(row.config, row.options(1))
+        if len(source_seeds(1)) < cfg.MMT.NUM_PAIRS:
+            raise ConfigError(f"MMT.NUM_PAIRS is {cfg.MMT.NUM_PAIRS}; a seed has two source models")
         check_config(cfg)
         if len(cfg.DATASETS.TESTS) != 1:
             raise ConfigError(
-                f"DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}; a table has one test set, the same in all rows"
+                f"DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}; a table's numbers are of one test set"
             )
-        if cfg.MMT.NUM_PAIRS > len(source_seeds(1)):
-            raise ConfigError(f"MMT.NUM_PAIRS is {cfg.MMT.NUM_PAIRS}; a seed has two source models")
         expected_recipe(row, 1)
     except (ConfigError, FileNotFoundError, KeyError) as error:
         raise EvidenceError(f"{grid.path}: row {row.name!r}: {error}") from error
@@ -184,7 +184,7 @@ def _refuse_equal_slugs(grid: Grid) -> None:
     for row in grid.rows:
         if row.slug in seen:
             raise EvidenceError(
-                f"{grid.path}: rows {seen[row.slug]!r} and {row.name!r} would share the file name {row.slug!r}"
+                f"{grid.path}: {seen[row.slug]!r} and {row.name!r} would share the file name {row.slug!r}"
             )
         seen[row.slug] = row.name
 

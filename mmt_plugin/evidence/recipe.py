@@ -1,4 +1,4 @@
-"""The recipe behind a number: what the grid says it is, what a run folder says it was, and where they differ."""
+"""The recipe behind a number: what the grid says, what a run's folder says, and where they differ."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from fastreid.config import CfgNode, get_cfg
 
 from mmt_plugin.config import ConfigError, add_mmt_config, load_config
@@ -127,8 +126,7 @@ def bn_options(source: CfgNode) -> list:
 
 def comparable(cfg: CfgNode) -> dict[str, Any]:
     """A configuration by dotted key, as JSON holds it, without what does not matter."""
-    keys = flatten(yaml.safe_load(cfg.dump()))
-    return {key: value for key, value in keys.items() if key not in UNCOMPARED}
+    return {key: _plain(value) for key, value in flatten(cfg).items() if key not in UNCOMPARED}
 
 
 @cache
@@ -137,6 +135,10 @@ def default_keys() -> Mapping[str, Any]:
     cfg = get_cfg()
     add_mmt_config(cfg)
     return comparable(cfg)
+
+
+def _plain(value: Any) -> Any:
+    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -74,8 +74,8 @@ def collect(grid: Grid, row: Row, seed: int, stage: Stage) -> Result:
     changes = differences(row, seed, recipe)
     if changes:
         raise EvidenceError(
-            f"{stage.folder} holds a run of another recipe than row {row.name!r} of {grid.path}, seed {seed}: "
-            f"{'; '.join(changes[:5])}. Delete that folder to run the row anew"
+            f"{stage.folder} holds a run of another recipe than row {row.name!r} of {grid.path} with seed "
+            f"{seed}: {'; '.join(changes[:5])}. Delete that folder to run the row anew"
         )
     path = stage.folder / stage.record
     try:

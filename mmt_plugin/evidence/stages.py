@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
 from fastreid.config import CfgNode
 
 from mmt_plugin.config import load_config
@@ -111,7 +110,7 @@ def _shown(file: Path) -> str:
 
 def _overrides(file: Path, cfg: CfgNode) -> list:
     """KEY VALUE pairs that make a configuration of a file."""
-    before, after = (flatten(yaml.safe_load(each.dump())) for each in (load_config(file), cfg))
+    before, after = flatten(load_config(file)), flatten(cfg)
     return [
         word
         for key in sorted(after)
