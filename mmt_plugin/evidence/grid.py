@@ -4,7 +4,7 @@ title: what the table is about
 config: ../synthetic/plaza2metro_mmt.yml      # relative to the grid, as all its paths
 overrides: {SOLVER.MAX_EPOCH: 4}              # of every row
 reference: MMT                                # the row that the others are compared with
-curves: [MMT, baseline]                       # rows in the picture of learning curves; all, by default
+curves: [MMT, baseline]                       # rows whose curves are drawn; by default all that train
 rows:
   direct transfer: {kind: source}
   BN statistics only: {kind: bn_statistics}
@@ -131,13 +131,10 @@ def load_grid(path: Path, options: Sequence = ()) -> Grid:
     last = dict(zip(options[::2], options[1::2], strict=False))
     if len(options) % 2:
         raise EvidenceError(f"--opts are pairs KEY VALUE; {options[-1]!r} has no value")
-    grid = Grid(
-        path,
-        str(tree.get("title") or path.stem),
-        tuple(_row(path, str(name), entry, common, last) for name, entry in rows.items()),
-        tree.get("reference"),
-        tuple(tree.get("curves") or map(str, rows)),
-    )
+    table = tuple(_row(path, str(name), entry, common, last) for name, entry in rows.items())
+    curves = tree.get("curves") or [row.name for row in table if row.kind == "train"]
+    title = str(tree.get("title") or path.stem)
+    grid = Grid(path, title, table, tree.get("reference"), tuple(curves))
     for key, names in (("reference", [grid.reference] if grid.reference else []), ("curves", grid.curves)):
         for name in names:
             if name not in [row.name for row in grid.rows]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import EvidenceError
 from .stages import Stage
 
 # What a stage's process prints goes into this file of its folder.
@@ -40,9 +41,10 @@ def run_stages(stages: Iterable[Stage], jobs: int, finish: Callable[[Stage], Non
     are asked to stop; they write a checkpoint, and go on in the next call.
 
     Args:
-        stages: the last ones of a chain; what they need is added before them.
+        stages: not complete; what they need is added before them.
         jobs: processes at a time.
-        finish: called with every stage given, once it is complete.
+        finish: called with each stage given, once it is complete. May raise an EvidenceError, which makes
+            the stage a failure.
 
     Returns:
         What failed.
@@ -65,14 +67,16 @@ def run_stages(stages: Iterable[Stage], jobs: int, finish: Callable[[Stage], Non
                 else:
                     print(f"complete: {stage.name}", flush=True)
                     if stage in wanted:
-                        finish(stage)
+                        try:
+                            finish(stage)
+                        except EvidenceError as error:
+                            failures[stage] = Failure(stage, str(error))
             for stage in list(waiting):
                 broken = [need for need in stage.needs if need in failures]
                 if broken:
                     failures[stage] = Failure(stage, f"needs {broken[0].name}, which failed")
                 elif stage.finished:
-                    if stage in wanted:
-                        finish(stage)
+                    pass
                 elif len(running) < jobs and all(need.finished for need in stage.needs):
                     number += 1
                     print(f"[{number}/{total}] {stage.name}\n$ {shlex.join(stage.command)}", flush=True)

@@ -10,7 +10,7 @@ from fastreid.config import CfgNode
 from mmt_plugin.config import load_config
 from mmt_plugin.engine.description import recipe_digest
 from mmt_plugin.engine.pipeline import FINAL_MODEL, RESULTS
-from mmt_plugin.engine.recipe import flatten
+from mmt_plugin.engine.recipe import FREE_KEYS, flatten
 
 from .grid import Grid, Row
 from .recipe import bn_options, has_sources, source_of, source_seeds
@@ -29,7 +29,7 @@ class Stage:
         folder: its OUTPUT_DIR.
         record: name of the file there that marks it complete.
         config: its configuration file.
-        options: switches, then KEY VALUE pairs; without OUTPUT_DIR.
+        options: a switch, then KEY VALUE pairs; without OUTPUT_DIR.
         needs: stages that must be complete before it.
     """
 
@@ -66,7 +66,6 @@ def row_stage(grid: Grid, row: Row, seed: int, output: Path) -> Stage:
     if row.kind == "bn_statistics":
         source = source_stage(row, seed, 0, output)
         cfg = source_of(row, seed, 0)
-        # Switches come first: what follows a key is its value.
         options = ["--eval-only", *source.options[1:], "MODEL.WEIGHTS", source.folder / FINAL_MODEL]
         options += bn_options(cfg)
         return Stage(name, folder, EVALUATION, source.config, _words(options), (source,))
@@ -91,15 +90,19 @@ def source_stage(row: Row, seed: int, pair: int, output: Path) -> Stage:
 
 def command_by_hand(grid: Grid, row: Row, seed: int) -> list[str]:
     """The words of a command that needs nothing but the repository: it pre-trains its own source models,
-    from the same seeds. Of BN statistics alone: from the source model that the row of kind "source" has.
+    from the same seeds, and leaves out what does not change the numbers. Of BN statistics alone: from the
+    source model that the row of kind "source" has.
     """
     stage = row_stage(grid, row, seed, Path("logs"))
-    options = [word for word in stage.options if word != "--resume"]
+    switch, *options = stage.options
+    pairs = dict(zip(options[::2], options[1::2], strict=True))
     if stage.needs and row.kind == "train":
-        at = options.index("MMT.WEIGHTS")
-        options[at : at + 2] = ["MMT.SOURCE.SEEDS", str(source_seeds(seed)[: len(stage.needs)])]
+        del pairs["MMT.WEIGHTS"]
+        pairs["MMT.SOURCE.SEEDS"] = str(source_seeds(seed)[: len(stage.needs)])
     words = ["python", "tools/train_net.py", "--config-file", _shown(stage.config)]
-    return [*words, *options, "OUTPUT_DIR", str(stage.folder)]
+    words += [] if switch == "--resume" else [switch]
+    words += [word for pair in pairs.items() if pair[0] not in FREE_KEYS for word in pair]
+    return [*words, "OUTPUT_DIR", str(stage.folder)]
 
 
 def _shown(file: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mmt_plugin.evidence.errors import EvidenceError
 from mmt_plugin.evidence.runner import run_stages
 from mmt_plugin.evidence.stages import Stage
 
@@ -47,9 +48,8 @@ def test_what_is_needed_runs_first_and_once(script, finished, capsys):
     out = capsys.readouterr().out
     started = [line for line in out.splitlines() if line.startswith("[")]
     assert started == ["[1/3] source", "[2/3] a", "[3/3] b"]
-    run_stages(stages, 1, finished.append)
-    assert len(finished) == 4
-    assert "$" not in capsys.readouterr().out
+    run_stages([script("c", needs=(source,))], 1, finished.append)
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")] == ["[1/1] c"]
 
 
 def test_a_failure_stops_only_what_needs_it(script, finished):
@@ -68,6 +68,17 @@ def test_an_end_without_a_record_is_a_failure(script, finished):
     (failure,) = run_stages([script("a", ending="")], 1, finished.append)
     assert failure.reason == "ended with status 0"
     assert finished == []
+
+
+def test_a_stage_whose_result_cannot_be_kept_is_a_failure(script):
+    def refuse(stage: Stage) -> None:
+        raise EvidenceError("of another recipe")
+
+    failures = run_stages([script("a"), script("b")], 1, refuse)
+    assert [(each.stage.name, each.reason) for each in failures] == [
+        ("a", "of another recipe"),
+        ("b", "of another recipe"),
+    ]
 
 
 def test_jobs_run_side_by_side_and_share_the_cores(script, finished, monkeypatch, tmp_path):

@@ -12,6 +12,10 @@ import pytest
 import yaml
 from tiny import REPOSITORY, TINY
 
+from mmt_plugin.evidence.errors import EvidenceError
+from mmt_plugin.evidence.evidence import fill
+from mmt_plugin.evidence.grid import load_grid
+
 SYNTHETIC = REPOSITORY / "configs" / "synthetic"
 SOURCE_OPTS = ["SOLVER.ITERS_PER_EPOCH", 2, "SOLVER.MAX_EPOCH", 1, "SOLVER.IMS_PER_BATCH", 8]
 SOURCE_OPTS += ["DATALOADER.NUM_INSTANCE", 2, "SOLVER.WARMUP_ITERS", 0, "TEST.EVAL_PERIOD", 1]
@@ -100,8 +104,7 @@ def test_a_grid_is_interrupted_goes_on_and_keeps_what_is_true(harness, tmp_path)
     assert (kept / "curves.png").is_file()
 
     write_grid(tmp_path / "tiny.yml", **{"SOLVER.BASE_LR": 0.1})
-    stale = call(harness)
-    assert stale.returncode == 1
-    assert "baseline_seed1.json: row 'baseline'" in stale.stdout
-    assert "SOLVER.BASE_LR was 0.00035, is 0.1" in stale.stdout
-    assert "$" not in stale.stdout
+    folders = {"output": tmp_path / "runs", "results": tmp_path / "results"}
+    with pytest.raises(EvidenceError, match=r"row 'baseline' .*SOLVER\.BASE_LR was 0\.00035, is 0\.1"):
+        fill([load_grid(tmp_path / "tiny.yml")], [], [1], **folders, jobs=1)
+    assert not (tmp_path / "runs").exists()
