@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo`, `make test`. Each sets up the virtual environment first, once.
-# `make soak` injects every fault that the tests know, many times, and writes docs/faults.md.
+# `make evidence` runs the nightly grid (docs/results.md), `make soak` injects every fault that the tests know, many times, and writes docs/faults.md.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -7,13 +7,13 @@ VENV   ?= .venv
 #   make install TORCH="torch==2.4.1 torchvision==0.19.1"
 TORCH  ?= torch==2.14.1 torchvision==0.29.1
 OUTPUT ?= logs/demo
-# Tests that run side by side: each keeps to one thread.
+# Tests, or runs, side by side: each test keeps to one thread, runs share the cores.
 JOBS   ?= 2
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test lint soak clean
+.PHONY: install demo evidence test lint soak clean
 
 install: $(STAMP)
 
@@ -25,9 +25,11 @@ $(STAMP): setup.cfg pyproject.toml
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python tools/compare.py --output $(OUTPUT) \
-		"hard-label baseline=configs/synthetic/plaza2metro_baseline.yml" \
-		"MMT=configs/synthetic/plaza2metro_mmt.yml"
+	$(BIN)/python tools/ablation.py configs/ablation/demo.yml --seeds 1 --output $(OUTPUT) --results $(OUTPUT)/results
+
+evidence: $(STAMP)
+	$(BIN)/python tools/ablation.py configs/ablation/evidence.yml --jobs $(JOBS) \
+		--output logs/evidence --results logs/evidence/results
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

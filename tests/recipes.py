@@ -8,7 +8,7 @@ CONFIGS = REPOSITORY / "configs"
 RECIPES = sorted(
     path.relative_to(CONFIGS).with_suffix("").as_posix()
     for path in CONFIGS.rglob("*.yml")
-    if not path.name.startswith("Base-") and path.parent.name != "evaluate"
+    if not path.name.startswith("Base-") and path.parent.name not in ("evaluate", "ablation")
 )
 
 PERSON_TASKS = ("market2duke", "duke2market", "market2msmt", "duke2msmt", "msmt2market")

@@ -86,33 +86,6 @@ def test_two_processes_train_as_one(call, tmp_path):
     assert not torch.equal(start[key], end[key])
 
 
-def test_a_comparison_ends_with_its_table(call, tmp_path):
-    arguments = [
-        "compare.py",
-        f"baseline={SYNTHETIC / 'plaza2metro_baseline.yml'}",
-        f"MMT={SYNTHETIC / 'plaza2metro_mmt.yml'}",
-        "--output",
-        tmp_path,
-        "--opts",
-        *tiny(TEST__EVAL_PERIOD=1),
-    ]
-    out = succeeded(call(*arguments))
-    text = (tmp_path / "table.md").read_text()
-    assert text in out
-    rows = text.splitlines()[1:]
-    assert [row.split("|")[1].strip() for row in rows[1:]] == [
-        "direct transfer",
-        "target BN statistics only",
-        "baseline",
-        "MMT",
-    ]
-    assert (tmp_path / "curves.png").stat().st_size > 1000
-    assert "rank_list.jpg" in out
-    again = succeeded(call(*arguments))
-    assert "$" not in again  # nothing is run twice
-    assert text in again
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

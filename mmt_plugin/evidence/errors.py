@@ -1,0 +1,5 @@
+"""What is wrong with a grid or with results, in one sentence."""
+
+
+class EvidenceError(ValueError):
+    """A grid, a run folder or a result file that cannot be used; the message names it and what to do."""

@@ -1,0 +1,68 @@
+"""From grids to result files: what is there is kept, what is missing is run."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import EvidenceError
+from .grid import Grid, Row
+from .recipe import source_differences
+from .results import collect, read_results, result_file, write_result
+from .runner import Failure, run_stages
+from .stages import Stage, row_stage
+
+
+def fill(
+    grids: Sequence[Grid],
+    rows: Sequence[str],
+    seeds: Sequence[int],
+    output: Path,
+    results: Path,
+    jobs: int,
+) -> list[Failure]:
+    """Run what the grids' result files lack, seed by seed. Each finished run leaves its file at once.
+
+    Args:
+        grids: to be filled.
+        rows: names of those to run; empty: all.
+        seeds: to run.
+        output: folder of all runs. A finished run that lies at a row's place there is taken as it is.
+        results: folder of the result files.
+        jobs: processes at a time.
+
+    Returns:
+        What failed.
+
+    Raises:
+        EvidenceError: a row is unknown, or a result or a finished run at a row's place is another recipe's.
+    """
+    known = {grid.path: read_results(results, grid) for grid in grids}
+    wanted: dict[Stage, list[tuple[Grid, Row, int]]] = defaultdict(list)
+    for grid in grids:
+        for seed in seeds:
+            for row in grid.named(rows) if rows else grid.rows:
+                if seed not in known[grid.path][row.name]:
+                    stage = row_stage(grid, row, seed, output)
+                    _check_sources(row, seed, stage)
+                    wanted[stage].append((grid, row, seed))
+
+    def keep(stage: Stage) -> None:
+        for grid, row, seed in wanted[stage]:
+            path = result_file(results, grid, row, seed)
+            write_result(path, collect(grid, row, seed, stage))
+            print(f"kept: {path}", flush=True)
+
+    for stage in wanted:
+        if stage.finished:
+            keep(stage)
+    return run_stages([stage for stage in wanted if not stage.finished], jobs, keep)
+
+
+def _check_sources(row: Row, seed: int, stage: Stage) -> None:
+    for pair, source in enumerate(stage.needs):
+        changes = source_differences(row, seed, pair, source.folder) if source.finished else []
+        if changes:
+            raise EvidenceError(
+                f"{source.folder} holds a source model of another recipe than row {row.name!r} needs: "
+                f"{'; '.join(changes[:5])}. Delete that folder to pre-train it anew"
+            )

@@ -1,0 +1,49 @@
+"""Tables inside a page of documentation, between markers that stay:
+
+    <!-- table: mmt -->
+    ...
+    <!-- end -->
+
+is replaced by the table of configs/ablation/mmt.yml.
+"""
+
+import re
+from pathlib import Path
+
+from .errors import EvidenceError
+from .grid import load_grid
+from .results import read_results
+from .stages import REPOSITORY
+from .table import draw_commands, draw_table
+
+GRIDS = REPOSITORY / "configs" / "ablation"
+START = re.compile(r"^<!-- table: (?P<name>[\w-]+) -->$", re.MULTILINE)
+END = "<!-- end -->"
+
+
+def draw_page(text: str, results: Path) -> str:
+    """The page with its tables drawn anew, each with the commands of its rows.
+
+    Args:
+        text: of the page.
+        results: folder of the result files.
+
+    Raises:
+        EvidenceError: a table's end is missing, there is no such grid, or a result is of another recipe.
+    """
+    parts, position = [], 0
+    for found in START.finditer(text):
+        end = text.find(END, found.end())
+        following = START.search(text, found.end())
+        if end < 0 or (following and following.start() < end):
+            raise EvidenceError(f"{found.group()} has no {END} after it")
+        parts += [text[position : found.end()], f"\n\n{_draw(found['name'], results)}\n\n"]
+        position = end
+    return "".join([*parts, text[position:]])
+
+
+def _draw(name: str, folder: Path) -> str:
+    grid = load_grid(GRIDS / f"{name}.yml")
+    results = read_results(folder, grid)
+    table = draw_table(grid, results)
+    return f"{table}\n\n{draw_commands(grid, results)}" if any(results.values()) else table

@@ -1,0 +1,159 @@
+"""The recipe behind a number: what the grid says, what a run's folder says, and where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastreid.config import CfgNode, get_cfg
+
+from mmt_plugin.config import ConfigError, add_mmt_config, load_config
+from mmt_plugin.engine.pipeline import source_config
+from mmt_plugin.engine.recipe import FREE_KEYS, flatten
+
+from .errors import EvidenceError
+
+if TYPE_CHECKING:
+    from .grid import Row
+
+# What does not change a run's numbers, or is compared as the source models' own recipe.
+UNCOMPARED = {
+    *FREE_KEYS,
+    *("MMT.WEIGHTS", "MODEL.WEIGHTS", "MMT.SOURCE.CONFIG_FILE", "MMT.SOURCE.SEEDS", "MMT.SOURCE.OPTS"),
+    "SYNTHETIC.NUM_WORKERS",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that makes a number.
+
+    Attributes:
+        keys: the whole configuration by dotted key, seed included, without what does not matter.
+        sources: those of the source models that were pre-trained for it, one each; none of a source model
+            itself, or where weights are given.
+    """
+
+    keys: Mapping[str, Any]
+    sources: tuple[Mapping[str, Any], ...] = ()
+
+
+def expected_recipe(row: Row, seed: int) -> Recipe:
+    """What the grid says.
+
+    Raises:
+        ConfigError: the row's configuration, or that of its source models, is wrong.
+    """
+    if row.kind == "source":
+        return Recipe(comparable(source_of(row, seed, 0)))
+    if row.kind == "bn_statistics":
+        cfg = source_of(row, seed, 0).clone()
+        cfg.defrost()
+        cfg.merge_from_list(bn_options(cfg))
+        return Recipe(comparable(cfg))
+    cfg = load_config(row.config, row.options(seed))
+    sources = [source_of(row, seed, pair) for pair in range(cfg.MMT.NUM_PAIRS)] if has_sources(cfg) else []
+    return Recipe(comparable(cfg), tuple(comparable(source) for source in sources))
+
+
+def recorded_recipe(folder: Path) -> Recipe:
+    """What a finished run's folder, and those of its source models, say. A key that its version of the code
+    had not counts as its default.
+
+    Raises:
+        EvidenceError: a configuration is missing or cannot be read.
+    """
+    cfg = _config_of(folder)
+    if cfg.PSEUDO_LABELS.METHOD == "ground_truth":
+        return Recipe(comparable(cfg))
+    return Recipe(
+        comparable(cfg), tuple(comparable(_config_of(Path(path).parent)) for path in cfg.MMT.WEIGHTS)
+    )
+
+
+def differences(row: Row, seed: int, recorded: Recipe) -> list[str]:
+    """Where a recorded recipe is not the row's, each as "KEY was old, is new"."""
+    expected = expected_recipe(row, seed)
+    found = list(_differing(recorded.keys, expected.keys))
+    if not expected.sources:  # given weights: theirs are not known from the grid alone
+        return found
+    if len(recorded.sources) != len(expected.sources):
+        found.append(f"source models were {len(recorded.sources)}, are {len(expected.sources)}")
+    for old, new in zip(recorded.sources, expected.sources, strict=False):
+        found += [f"source model's {change}" for change in _differing(old, new)]
+    return found
+
+
+def source_seeds(seed: int) -> tuple[int, int]:
+    """Seeds of the two source models that a run of some seed starts from; no two runs share one."""
+    return 2 * seed - 1, 2 * seed
+
+
+def source_differences(row: Row, seed: int, pair: int, folder: Path) -> list[str]:
+    """Where a finished source model's folder is not what a row's run starts from."""
+    return list(_differing(comparable(_config_of(folder)), comparable(source_of(row, seed, pair))))
+
+
+def has_sources(cfg: CfgNode) -> bool:
+    """Whether a training starts from source models that have to be pre-trained for it."""
+    return cfg.MMT.SOURCE.PRETRAIN and not cfg.MMT.WEIGHTS
+
+
+def source_of(row: Row, seed: int, pair: int) -> CfgNode:
+    """Configuration of a row's source model, frozen.
+
+    Args:
+        row: of the grid.
+        seed: of the row's run.
+        pair: 0 for the first pair's, 1 for the second's.
+
+    Raises:
+        ConfigError: the row has none, or its recipe is wrong.
+    """
+    cfg = load_config(row.config, row.options(seed))
+    if not cfg.MMT.SOURCE.CONFIG_FILE:
+        raise ConfigError("MMT.SOURCE.CONFIG_FILE is empty, so there is no source model")
+    return source_config(cfg, str(row.config), source_seeds(seed)[pair])
+
+
+def bn_options(source: CfgNode) -> list:
+    """Overrides that re-estimate a source model's BN statistics on the target, as KEY VALUE pairs."""
+    return ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.DATASET", source.DATASETS.TARGETS[0]]
+
+
+def comparable(cfg: CfgNode) -> dict[str, Any]:
+    """A configuration by dotted key, as JSON holds it, without what does not matter."""
+    return {key: _plain(value) for key, value in flatten(cfg).items() if key not in UNCOMPARED}
+
+
+@cache
+def default_keys() -> Mapping[str, Any]:
+    """What each key is where nobody says otherwise."""
+    cfg = get_cfg()
+    add_mmt_config(cfg)
+    return comparable(cfg)
+
+
+def _plain(value: Any) -> Any:
+    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    defaults = default_keys()
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key, defaults.get(key)), new.get(key, defaults.get(key))
+        if was != now:
+            yield f"{key} was {was!r}, is {now!r}"
+
+
+def _config_of(folder: Path) -> CfgNode:
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise EvidenceError(f"{folder} cannot be checked against the grid: there is no {file}")
+    try:
+        return load_config(file)
+    except ConfigError as error:
+        raise EvidenceError(f"{folder} cannot be checked against the grid: {error}") from error

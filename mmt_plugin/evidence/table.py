@@ -1,0 +1,108 @@
+"""A grid's table: mean and spread over seeds, and each row's difference to the reference row."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy.stats import ttest_rel
+from tabulate import tabulate
+
+from .grid import Grid
+from .results import Result
+
+# Metric of the differences.
+COMPARED = "mAP"
+COLUMNS = ("mAP", "Rank-1", "Rank-5", "Rank-10")
+# Pairs from which a test is shown.
+MIN_PAIRS = 3
+NOTHING = "-"
+
+
+def draw_table(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
+    """The table in Markdown, with a sentence on what is in it.
+
+    Args:
+        grid: whose rows, also those without results, are shown.
+        results: by row name and seed.
+    """
+    if not any(results.values()):
+        return "No run of this grid is recorded."
+    reference = results[grid.reference] if grid.reference else {}
+    headers = ["", "seeds", *COLUMNS, "clusters", "minutes"]
+    if reference:
+        headers += [f"{COMPARED} - {grid.reference}, by seed", "mean", "p (n)"]
+    body = []
+    for row in grid.rows:
+        runs = results[row.name]
+        cells = [row.name, str(len(runs) or NOTHING), *_summaries(list(runs.values()))]
+        if reference and row.name == grid.reference:
+            cells += ["reference", NOTHING, NOTHING]
+        elif reference:
+            cells += _comparison(runs, reference)
+        body.append(cells)
+    table = tabulate(body, headers=headers, tablefmt="github", disable_numparse=True)
+    return "\n\n".join([table, *_notes(grid), _caption(bool(reference))])
+
+
+def draw_commands(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
+    """A command for each row that was run, of its first seed, as a shell block."""
+    lines = []
+    for row in grid.rows:
+        if runs := results[row.name]:
+            lines += [f"# {row.name}", runs[min(runs)].command]
+    return "\n".join(["```sh", *lines, "```"])
+
+
+def summary(values: Sequence[float | None], digits: int) -> str:
+    """Mean ± standard deviation (n - 1); the value alone where there is one."""
+    if not values or None in values:
+        return NOTHING
+    mean = f"{np.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def paired_p(differences: Sequence[float]) -> float | None:
+    """p of the two-sided paired t-test that the differences' mean is zero; None for too few pairs, or where
+    all of them are zero.
+    """
+    if len(differences) < MIN_PAIRS or not np.any(differences):
+        return None
+    return float(ttest_rel(differences, np.zeros(len(differences))).pvalue)
+
+
+def _summaries(runs: Sequence[Result]) -> list[str]:
+    columns = [([run.metrics[name] for run in runs], 1) for name in COLUMNS]
+    columns += [([run.clusters for run in runs], 0), ([run.minutes for run in runs], 1)]
+    return [summary(values, digits) for values, digits in columns]
+
+
+def _comparison(runs: Mapping[int, Result], reference: Mapping[int, Result]) -> list[str]:
+    """Differences over the seeds that both have: each, their mean, and p with the number of pairs."""
+    seeds = sorted(runs.keys() & reference.keys())
+    differences = [runs[seed].metrics[COMPARED] - reference[seed].metrics[COMPARED] for seed in seeds]
+    if not differences:
+        return [NOTHING] * 3
+    p = paired_p(differences)
+    return [
+        ", ".join(f"{value:+.1f}" for value in differences),
+        f"{np.mean(differences):+.1f}",
+        NOTHING if p is None else f"{_rounded(p)} ({len(differences)})",
+    ]
+
+
+def _rounded(p: float) -> str:
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
+
+
+def _notes(grid: Grid) -> list[str]:
+    notes = [f"- {row.name}: {row.note}" for row in grid.rows if row.note]
+    return ["\n".join(notes)] if notes else []
+
+
+def _caption(compared: bool) -> str:
+    text = "Metrics in percent: mean ± standard deviation over seeds."
+    if not compared:
+        return text
+    return (
+        f"{text} p: two-sided paired t-test over the n seeds that both rows have, from {MIN_PAIRS} on; "
+        "no correction for the number of rows."
+    )

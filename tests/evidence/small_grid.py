@@ -1,0 +1,35 @@
+"""A grid on the tiny world, and results that nobody had to train for."""
+
+from tiny import REPOSITORY, TINY, as_options
+
+from mmt_plugin.evidence.grid import Row
+from mmt_plugin.evidence.recipe import expected_recipe
+from mmt_plugin.evidence.results import Result
+
+SYNTHETIC = REPOSITORY / "configs" / "synthetic"
+SOURCE_OPTS = {"SOLVER.ITERS_PER_EPOCH": 2, "SOLVER.MAX_EPOCH": 1, "SOLVER.IMS_PER_BATCH": 8}
+SOURCE_OPTS |= {"DATALOADER.NUM_INSTANCE": 2, "SOLVER.WARMUP_ITERS": 0, "TEST.EVAL_PERIOD": 1}
+OVERRIDES = {**TINY, "MMT.SOURCE.OPTS": as_options(SOURCE_OPTS), "TEST.EVAL_PERIOD": 1}
+BASELINE = {"config": str(SYNTHETIC / "plaza2metro_baseline.yml")}
+
+
+def make_result(row: Row, seed: int, value: float) -> Result:
+    """What a run of a row might have left."""
+    recipe = expected_recipe(row, seed)
+    metrics = {"mAP": value, "Rank-1": value + 1, "Rank-5": value + 2, "Rank-10": value + 3, "mINP": value}
+    differing = [
+        {key: source[key] for key in source if source[key] != recipe.keys[key]} for source in recipe.sources
+    ]
+    return Result(
+        row=row.name,
+        seed=seed,
+        command=f"python tools/train_net.py SEED {seed}",
+        metrics=metrics,
+        clusters=None if row.kind != "train" else 200 + seed,
+        minutes=2.0,
+        images_per_bn=32,
+        curves={"mAP": [[50, value - 10], [100, value]]} if row.kind == "train" else {},
+        versions={"torch": "2.14.1", "mmt_plugin": "0.1.0"},
+        recipe=dict(recipe.keys),
+        sources=differing,
+    )

@@ -1,0 +1,73 @@
+"""What runs for a row: source models that rows share, and commands that can be repeated by hand."""
+
+import shlex
+from pathlib import Path
+
+from small_grid import BASELINE
+
+from mmt_plugin.config import load_config
+from mmt_plugin.evidence.recipe import comparable, expected_recipe
+from mmt_plugin.evidence.stages import command_by_hand, row_stage
+
+ROWS = {"MMT": None, "baseline": BASELINE, "direct": {"kind": "source"}, "BN": {"kind": "bn_statistics"}}
+
+
+def settings(words: list[str]):
+    """The configuration that a command of train_net.py makes."""
+    start = words.index("--config-file")
+    options = [word for word in words[start + 2 :] if not word.startswith("--")]
+    return load_config(words[start + 1], options)
+
+
+def test_rows_share_the_source_models_of_their_seed(make_grid, tmp_path):
+    mmt, baseline, direct, bn = (
+        row_stage(grid, row, 2, tmp_path) for grid in [make_grid(ROWS)] for row in grid.rows
+    )
+    assert [source.folder.name for source in mmt.needs] == ["seed3", "seed4"]
+    assert mmt.needs[0] == direct
+    assert baseline.needs == bn.needs == (direct,)
+    assert mmt.folder == tmp_path / "grid" / "seed2" / "mmt"
+
+
+def test_another_source_recipe_has_source_models_of_its_own(make_grid, tmp_path):
+    changed = {"overrides": {"MMT.SOURCE.OPTS": ["SOLVER.BASE_LR", 0.1]}}
+    grid = make_grid({"a": None, "b": changed, "c": {"overrides": {"MMT.EMA.ALPHA": 0.5}}})
+    a, b, c = (row_stage(grid, row, 1, tmp_path) for row in grid.rows)
+    assert a.needs == c.needs
+    assert not set(a.needs) & set(b.needs)
+
+
+def test_a_stage_trains_what_the_grid_expects(make_grid, tmp_path):
+    grid = make_grid(ROWS)
+    for row in grid.rows:
+        stage, expected = row_stage(grid, row, 2, tmp_path), expected_recipe(row, 2)
+        assert comparable(settings(stage.command)) == expected.keys
+        if row.kind == "train":
+            assert [comparable(settings(source.command)) for source in stage.needs] == list(expected.sources)
+
+
+def test_commands_by_hand_need_no_files_of_the_harness(make_grid, tmp_path):
+    grid = make_grid(ROWS)
+    mmt, baseline, direct, bn = (command_by_hand(grid, row, 2) for row in grid.rows)
+    assert mmt[:4] == [
+        "python",
+        "tools/train_net.py",
+        "--config-file",
+        "configs/synthetic/plaza2metro_mmt.yml",
+    ]
+    assert tuple(settings(mmt).MMT.SOURCE.SEEDS) == (3, 4)
+    assert tuple(settings(baseline).MMT.SOURCE.SEEDS) == (3,)
+    assert f"{settings(direct).OUTPUT_DIR}/model_final.pth" == settings(bn).MODEL.WEIGHTS
+    assert bn[4] == "--eval-only"
+    for words in (mmt, baseline, direct, bn):
+        assert "--resume" not in words
+        assert "REPORT.ENABLED" not in words
+        assert str(tmp_path) not in shlex.join(words)
+
+
+def test_given_weights_need_no_pre_training(make_grid):
+    weights = ["a/seed{seed}.pth", "b/seed{seed}.pth"]
+    grid = make_grid({"a": {"overrides": {"MMT.WEIGHTS": weights}}})
+    stage = row_stage(grid, grid.rows[0], 2, Path("logs"))
+    assert stage.needs == ()
+    assert tuple(settings(stage.command).MMT.WEIGHTS) == ("a/seed2.pth", "b/seed2.pth")

@@ -1,0 +1,110 @@
+"""Means, spreads, paired differences, and pages that hold them."""
+
+import math
+
+import pytest
+from small_grid import BASELINE
+from tiny import REPOSITORY
+
+from mmt_plugin.evidence.curves import draw_curves, mean_curve
+from mmt_plugin.evidence.errors import EvidenceError
+from mmt_plugin.evidence.page import GRIDS, draw_page
+from mmt_plugin.evidence.results import read_results
+from mmt_plugin.evidence.table import draw_commands, draw_table, paired_p
+
+ROWS = {"direct": {"kind": "source"}, "baseline": BASELINE, "MMT": {"note": "two networks"}, "later": None}
+
+
+@pytest.fixture
+def drawn(make_grid, write_results):
+    """A function: mAP by row and seed, keys of the grid -> cells of the table's rows, by header."""
+
+    def draw(values: dict, **keys: object) -> list[dict[str, str]]:
+        grid = make_grid(ROWS, **keys)
+        text = draw_table(grid, read_results(write_results(grid, values), grid))
+        lines = [
+            [cell.strip() for cell in line.split("|")[1:-1]]
+            for line in text.splitlines()
+            if line.startswith("|")
+        ]
+        return [dict(zip(lines[0], cells, strict=True)) for cells in lines[2:]]
+
+    return draw
+
+
+def test_one_seed_has_no_spread(drawn):
+    direct, _, mmt, _ = drawn({"direct": {1: 30.0}, "MMT": {1: 50.04}})
+    assert list(direct.values()) == ["direct", "1", "30.0", "31.0", "32.0", "33.0", "-", "2.0"]
+    assert list(mmt.values()) == ["MMT", "1", "50.0", "51.0", "52.0", "53.0", "201", "2.0"]
+    assert list(mmt)[1:] == ["seeds", "mAP", "Rank-1", "Rank-5", "Rank-10", "clusters", "minutes"]
+
+
+def test_several_seeds_have_their_spread(drawn):
+    _, _, mmt, later = drawn({"MMT": {1: 50.0, 2: 54.0}})
+    assert (mmt["seeds"], mmt["mAP"], mmt["clusters"]) == ("2", "52.0 ± 2.8", "202 ± 1")
+    assert (later["seeds"], later["mAP"]) == ("-", "-")
+
+
+def test_differences_are_taken_seed_by_seed(drawn):
+    values = {"MMT": {1: 50.0, 2: 54.0, 3: 52.0}, "baseline": {2: 51.0, 3: 50.0, 1: 48.5, 4: 60.0}}
+    direct, baseline, mmt, _ = drawn({**values, "direct": {1: 30.0}}, reference="MMT")
+    cells = ("mAP - MMT, by seed", "mean", "p (n)")
+    assert [baseline[name] for name in cells] == ["-1.5, -3.0, -2.0", "-2.2", ".039 (3)"]
+    assert [direct[name] for name in cells] == ["-20.0", "-20.0", "-"]
+    assert [mmt[name] for name in cells] == ["reference", "-", "-"]
+
+
+def test_p_is_that_of_the_paired_t_test():
+    """With two degrees of freedom the distribution of t is known in closed form."""
+    differences = [-1.5, -3.0, -2.0]
+    mean = sum(differences) / 3
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in differences) / 2)
+    t = abs(mean) / (deviation / math.sqrt(3))
+    assert paired_p(differences) == pytest.approx(1 - t / math.sqrt(2 + t * t))
+    assert paired_p([1.0, 2.0]) is None
+    assert paired_p([0.0, 0.0, 0.0]) is None
+
+
+def test_notes_and_commands_follow(make_grid, write_results):
+    grid = make_grid(ROWS)
+    results = read_results(write_results(grid, {"MMT": {2: 50.0, 3: 51.0}}), grid)
+    assert "- MMT: two networks" in draw_table(grid, results)
+    assert draw_commands(grid, results) == "```sh\n# MMT\npython tools/train_net.py SEED 2\n```"
+
+
+def test_a_grid_without_results_says_so(make_grid, tmp_path):
+    grid = make_grid(ROWS)
+    assert draw_table(grid, read_results(tmp_path, grid)) == "No run of this grid is recorded."
+
+
+def test_curves_are_drawn_where_all_seeds_were_evaluated(make_grid, write_results, tmp_path):
+    grid = make_grid(ROWS)
+    results = read_results(write_results(grid, {"MMT": {1: 50.0, 2: 54.0}, "direct": {1: 30.0}}), grid)
+    iterations, values = mean_curve(results["MMT"])
+    assert iterations == [50, 100]
+    assert values.tolist() == [[40.0, 50.0], [44.0, 54.0]]
+    results["MMT"][2].curves["mAP"].pop(0)
+    assert mean_curve(results["MMT"])[0] == [100]
+    assert mean_curve(results["direct"]) is None
+    assert draw_curves(grid, results, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert not draw_curves(grid, {name: {} for name in ROWS}, tmp_path / "none.png")
+
+
+def test_a_page_keeps_everything_but_its_tables(tmp_path):
+    text = "# A\n\n<!-- table: demo -->\n| 99.9 |\n<!-- end -->\n\nB\n"
+    drawn = draw_page(text, tmp_path)
+    assert drawn == ("# A\n\n<!-- table: demo -->\n\nNo run of this grid is recorded.\n\n<!-- end -->\n\nB\n")
+    assert draw_page(drawn, tmp_path) == drawn
+    with pytest.raises(EvidenceError, match="<!-- table: demo --> has no <!-- end --> after it"):
+        draw_page("<!-- table: demo -->\n<!-- table: mmt -->\n<!-- end -->", tmp_path)
+
+
+def test_the_page_of_results_is_what_the_result_files_give():
+    text = (REPOSITORY / "docs" / "results.md").read_text()
+    assert draw_page(text, REPOSITORY / "docs" / "results") == text
+
+
+def test_every_result_file_belongs_to_a_grid():
+    names = {path.stem for path in GRIDS.glob("*.yml")}
+    assert {path.parent.name for path in (REPOSITORY / "docs" / "results").glob("*/*.json")} <= names

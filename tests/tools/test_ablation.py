@@ -1,0 +1,110 @@
+"""The evidence harness as a user calls it: runs, is interrupted, goes on, and keeps what is true."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny import REPOSITORY, TINY
+
+from mmt_plugin.evidence.errors import EvidenceError
+from mmt_plugin.evidence.evidence import fill
+from mmt_plugin.evidence.grid import load_grid
+
+SYNTHETIC = REPOSITORY / "configs" / "synthetic"
+SOURCE_OPTS = ["SOLVER.ITERS_PER_EPOCH", 2, "SOLVER.MAX_EPOCH", 1, "SOLVER.IMS_PER_BATCH", 8]
+SOURCE_OPTS += ["DATALOADER.NUM_INSTANCE", 2, "SOLVER.WARMUP_ITERS", 0, "TEST.EVAL_PERIOD", 1]
+
+
+def write_grid(path: Path, **overrides) -> None:
+    weights = ["nowhere/a.pth", "nowhere/b.pth"]
+    tree = {
+        "title": "Tiny",
+        "config": str(SYNTHETIC / "plaza2metro_mmt.yml"),
+        "overrides": {**TINY, "MMT.SOURCE.OPTS": SOURCE_OPTS, "TEST.EVAL_PERIOD": 1, **overrides},
+        "rows": {
+            "direct transfer": {"kind": "source"},
+            "broken": {"overrides": {"MMT.WEIGHTS": weights}},
+            "baseline": {"config": str(SYNTHETIC / "plaza2metro_baseline.yml")},
+        },
+    }
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+
+
+@pytest.fixture
+def harness(tmp_path, datasets_root):
+    """A function: further arguments -> the words of a call, and its environment."""
+    grid = tmp_path / "tiny.yml"
+    write_grid(grid)
+    tool = [sys.executable, str(REPOSITORY / "tools" / "ablation.py"), str(grid), "--seeds", "1"]
+    tool += ["--output", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    return tool, {**os.environ, "FASTREID_DATASETS": str(datasets_root)}
+
+
+def call(harness, *arguments: str) -> subprocess.CompletedProcess:
+    words, environment = harness
+    return subprocess.run(
+        [*words, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=400,
+    )
+
+
+def recorded_map(results: Path) -> float:
+    return json.loads(results.read_text())["metrics"]["mAP"]
+
+
+def test_a_grid_is_interrupted_goes_on_and_keeps_what_is_true(harness, tmp_path):
+    words, environment = harness
+    process = subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("kept:"):
+            process.send_signal(signal.SIGTERM)
+            break
+    rest = process.communicate(timeout=200)[0]
+    assert process.returncode == 1
+    assert "interrupted; the same command goes on" in rest
+    kept = tmp_path / "results" / "tiny"
+    assert [path.name for path in kept.iterdir()] == ["direct_transfer_seed1.json"]
+
+    again = call(harness)
+    assert again.returncode == 1
+    assert "source model" not in again.stdout
+    assert "failed: broken, seed 1: ended with status 1" in again.stdout
+    assert "checkpoint 'nowhere/a.pth' does not exist" in again.stdout
+    assert sorted(path.name for path in kept.glob("*.json")) == [
+        "baseline_seed1.json",
+        "direct_transfer_seed1.json",
+    ]
+    result = json.loads((kept / "baseline_seed1.json").read_text())
+    (source,) = (tmp_path / "runs" / "sources").glob("*/seed1/results.json")
+    direct = json.loads((kept / "direct_transfer_seed1.json").read_text())
+    assert direct["metrics"]["mAP"] == pytest.approx(recorded_map(source), abs=1e-3)
+    trained = recorded_map(tmp_path / "runs" / "tiny" / "seed1" / "baseline" / "results.json")
+    assert result["metrics"]["mAP"] == pytest.approx(trained, abs=1e-3)
+    assert [iteration for iteration, _ in result["curves"]["mAP"]] == [2, 4]
+    assert [iteration for iteration, _ in result["curves"]["ARI"]] == [0, 2]
+    assert (result["clusters"], result["images_per_bn"]) == (8, 8)
+    assert result["command"].endswith("OUTPUT_DIR logs/tiny/seed1/baseline")
+
+    shutil.rmtree(tmp_path / "runs")
+    table = call(harness, "--table-only")
+    assert table.returncode == 0
+    assert f"{trained:.1f}" in table.stdout
+    assert (kept / "curves.png").is_file()
+
+    write_grid(tmp_path / "tiny.yml", **{"SOLVER.BASE_LR": 0.1})
+    folders = {"output": tmp_path / "runs", "results": tmp_path / "results"}
+    with pytest.raises(EvidenceError, match=r"row 'baseline' .*SOLVER\.BASE_LR was 0\.00035, is 0\.1"):
+        fill([load_grid(tmp_path / "tiny.yml")], [], [1], **folders, jobs=1)
+    assert not (tmp_path / "runs").exists()
