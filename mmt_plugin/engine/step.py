@@ -44,7 +44,7 @@ class TrainingStep(SimpleTrainer):
 
     def begin_epoch(self, epoch: int) -> None:
         """Count the skipped steps of an epoch from zero."""
-        self.epoch, self.bad_steps = epoch, 0
+        self.epoch, self.bad_steps, self._is_first = epoch, 0, True
         if self.limit:
             self._record_skipped()
 
@@ -64,10 +64,15 @@ class TrainingStep(SimpleTrainer):
             self.record(values)
 
     def next_batch(self) -> dict:
-        """The next batch; the seconds that it took are kept for the record."""
+        """The next batch; the seconds that it took are kept for the record, those of an epoch's first batch
+        apart: it starts the loader.
+        """
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
         self.data_time = time.perf_counter() - start
+        if self._is_first:
+            self._is_first = False
+            get_event_storage().put_scalar("first_batch_seconds", self.data_time, smoothing_hint=False)
         return batch
 
     def copy_of_buffers(self) -> list[Tensor]:
@@ -108,7 +113,9 @@ class TrainingStep(SimpleTrainer):
         self.share_gradients(module)
         numbers = self._numbers(losses, total, optimizer)
         if not np.isfinite(list(numbers.values())).all():
-            problem = _culprit({**losses, "loss": total}, module) or "a number of another process is not finite"
+            problem = (
+                _culprit({**losses, "loss": total}, module) or "a number of another process is not finite"
+            )
             optimizer.zero_grad()
             self._reject(problem, batch, buffers)
             return None
