@@ -10,6 +10,7 @@ from mmt_plugin.config import add_mmt_config
 # What may change between two calls without making another model.
 FREE_KEYS = (
     "MODEL.DEVICE",
+    "MODEL.BACKBONE.GRADIENT_CHECKPOINTING",
     "DATALOADER.NUM_WORKERS",
     "OUTPUT_DIR",
     "SOLVER.CHECKPOINT_PERIOD",

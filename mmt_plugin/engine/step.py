@@ -177,7 +177,7 @@ class TrainingStep(SimpleTrainer):
 
 
 def _culprit(losses: dict[str, Tensor], module: nn.Module) -> str | None:
-    """The first loss, or else gradient, that is NaN or infinite, with its value; None where all are finite."""
+    """The first loss or gradient that is NaN or infinite, with its value; None where all are finite."""
     for name, value in losses.items():
         if not torch.isfinite(value):
             return f"{name} is {value.item()}"

@@ -46,8 +46,8 @@ def hardest_triplets(features: Tensor, targets: Tensor) -> Triplets:
         targets: B labels.
 
     Raises:
-        ValueError: if the shapes do not fit, or if all labels are equal, so that no negative exists. On a GPU,
-            which would have to be waited for to find that out, all distances are NaN instead.
+        ValueError: if the shapes do not fit, or if all labels are equal, so that no negative exists. On a
+            GPU, which would have to be waited for to find that out, all distances are NaN instead.
     """
     _check(features, targets)
     same = targets[:, None] == targets[None, :]
