@@ -1,5 +1,6 @@
 # Everything a newcomer needs: `make demo`, `make test`. Each sets up the virtual environment first, once.
-# `make evidence` runs the nightly grid (docs/results.md), `make soak` injects every fault that the tests know, many times, and writes docs/faults.md.
+# `make evidence` runs the nightly grid (docs/results.md); `make soak` injects every fault that the tests know, many times, and
+# writes docs/faults.md.
 
 PYTHON ?= python3
 VENV   ?= .venv

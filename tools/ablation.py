@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
 def show(grid: Grid, results: Path, output: Path) -> None:
     """Print a grid's table, draw its curves, and say where things lie."""
     found = read_results(results, grid)
-    print(f"\n{grid.title}\n\n{draw_table(grid, found)}\n")
+    print(f"\n{grid.title}\n\n{draw_table(grid, found, minutes=True)}\n")
     places = {}
     picture = results / grid.name / PICTURE
     if draw_curves(grid, found, picture):

@@ -17,23 +17,24 @@ MIN_PAIRS = 3
 NOTHING = "-"
 
 
-def draw_table(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
+def draw_table(grid: Grid, results: Mapping[str, Mapping[int, Result]], minutes: bool = False) -> str:
     """The table in Markdown, with a sentence on what is in it.
 
     Args:
         grid: whose rows, also those without results, are shown.
         results: by row name and seed.
+        minutes: show how long runs took, which is comparable only where nothing else ran beside them.
     """
     if not any(results.values()):
         return "No run of this grid is recorded."
     reference = results[grid.reference] if grid.reference else {}
-    headers = ["", "seeds", *COLUMNS, "clusters", "minutes"]
+    headers = ["", "seeds", *COLUMNS, "clusters", *(["minutes"] if minutes else [])]
     if reference:
         headers += [f"{COMPARED} - {grid.reference}, by seed", "mean", "p (n)"]
     body = []
     for row in grid.rows:
         runs = results[row.name]
-        cells = [row.name, str(len(runs) or NOTHING), *_summaries(list(runs.values()))]
+        cells = [row.name, str(len(runs) or NOTHING), *_summaries(list(runs.values()), minutes)]
         if reference and row.name == grid.reference:
             cells += ["reference", NOTHING, NOTHING]
         elif reference:
@@ -69,9 +70,11 @@ def paired_p(differences: Sequence[float]) -> float | None:
     return float(ttest_rel(differences, np.zeros(len(differences))).pvalue)
 
 
-def _summaries(runs: Sequence[Result]) -> list[str]:
+def _summaries(runs: Sequence[Result], minutes: bool) -> list[str]:
     columns = [([run.metrics[name] for run in runs], 1) for name in COLUMNS]
-    columns += [([run.clusters for run in runs], 0), ([run.minutes for run in runs], 1)]
+    columns.append(([run.clusters for run in runs], 0))
+    if minutes:
+        columns.append(([run.minutes for run in runs], 1))
     return [summary(values, digits) for values, digits in columns]
 
 
