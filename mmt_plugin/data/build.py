@@ -1,7 +1,6 @@
 """Datasets by name, and loaders whose workers live as long as the run."""
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -17,8 +16,10 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from mmt_plugin.host.devices import batch_device
 from mmt_plugin.host.prefetch import shut_down
 
+from .cache import CachedFiles, is_cachable
 from .dataset import DatasetError, ImageFiles, Item, TestImages, TrainImages
 from .erasing import erase
+from .processes import leave_ctrl_c_to_the_main_process
 from .samplers import IdentityBatchSampler, ShuffledBatchSampler
 from .transforms import build_test_transform, build_train_transform
 from .unreadable import UnreadableImages, collate, unreadable_rows
@@ -113,13 +114,6 @@ def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataL
         generator=torch.Generator().manual_seed(cfg.SEED),
         pin_memory=torch.device(cfg.MODEL.DEVICE).type == "cuda",
     )
-
-
-def leave_ctrl_c_to_the_main_process(_: int) -> None:
-    """Keep a loader worker working while the main process, which a terminal's Ctrl-C reaches as well,
-    finishes the iteration.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def end_workers(loader: DataLoader) -> None:
@@ -244,14 +238,22 @@ def build_extraction_loader(cfg: CfgNode, items: Sequence[Item]) -> DataLoader:
 def train_images(cfg: CfgNode, items: Sequence[Item], num_views: int) -> TrainImages:
     """Views of images under the training transform."""
     transform = build_train_transform(cfg, num_views)
-    return TrainImages(_pictures(cfg, items, transform.resize), transform)
+    pictures = _files(cfg, items, transform.resize)
+    if cfg.DATALOADER.CACHE:
+        pictures = CachedFiles(pictures, cfg.DATALOADER.CACHE)
+        pictures.fill(cfg.DATALOADER.NUM_WORKERS)
+    return TrainImages(pictures, transform)
 
 
 def test_images(cfg: CfgNode, items: Sequence[Item]) -> TestImages:
-    """Images under the test transform."""
+    """Images under the test transform, from the cache if training has filled it with them in this size."""
     resize, transform = build_test_transform(cfg)
-    return TestImages(_pictures(cfg, items, resize), transform)
+    pictures = _files(cfg, items, resize)
+    if cfg.DATALOADER.CACHE and is_cachable(resize):
+        cached = CachedFiles(pictures, cfg.DATALOADER.CACHE)
+        pictures = cached if cached.is_complete() else pictures
+    return TestImages(pictures, transform)
 
 
-def _pictures(cfg: CfgNode, items: Sequence[Item], resize: Callable | None) -> ImageFiles:
+def _files(cfg: CfgNode, items: Sequence[Item], resize: Callable | None) -> ImageFiles:
     return ImageFiles([item[0] for item in items], resize, cfg.DATALOADER.ON_BAD_IMAGE == "skip")
