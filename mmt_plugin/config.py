@@ -37,6 +37,9 @@ def add_mmt_config(cfg: CfgNode) -> None:
     # ReLU after the stem's first BN. The published MMT ResNet-50 has none, its IBN-ResNet-50 has it.
     # For build_resnet_backbone; other backbones keep their own stems.
     _C.MODEL.BACKBONE.STEM_RELU = True
+    # Keep the inputs of the backbone's blocks only, and compute the rest again in the backward pass: less
+    # memory for more time, the same numbers (docs/performance.md).
+    _C.MODEL.BACKBONE.GRADIENT_CHECKPOINTING = False
     # Dropout between the BNNeck feature and the classifier, in training. The MMT authors suggest trying 0.5.
     _C.MODEL.HEADS.DROPOUT = 0.0
 

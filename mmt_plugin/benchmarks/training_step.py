@@ -1,29 +1,30 @@
 """What a training step costs beside the sum of its parts: bare students, bare teachers and the optimiser.
 
-Shapes: B batch, V views, C live classes.
+The step is the trainer's own, with everything that its hooks do in an iteration; only the loader is left out.
 """
 
 import argparse
-import time
 from collections.abc import Callable
+from statistics import median
 
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode
-from fastreid.modeling.meta_arch import build_model
 from tabulate import tabulate
 from torch import Tensor, nn
 
 from mmt_plugin.config import load_config
-from mmt_plugin.config_plus import source_batch_size
 from mmt_plugin.engine.optimizer import build_optimizer
-from mmt_plugin.host import resolve_device
 from mmt_plugin.modeling import build_network
-from mmt_plugin.modeling.layers import SOURCE, TARGET
+
+from .measure import seconds
+from .ready_trainer import ReadyTrainer, ready_trainer
 
 DEFAULT_CONFIGS = ("configs/synthetic/plaza2metro_mmt.yml", "configs/synthetic/plaza2metro_mmt_plus.yml")
 # What makes a network's BN layers fastreid's own.
 BARE = ["MMT.DSBN.ENABLED", False, "MMT.IMAGES_PER_BN", 0]
+STEP = "step, ms"
+WARM_UP = 3
 MEGABYTE = 1e6
 
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this measurement's options to a command line."""
     parser.add_argument("--config-files", nargs="+", default=DEFAULT_CONFIGS, help="recipes to compare")
     parser.add_argument("--classes", type=int, default=200, help="live classes of one domain")
-    parser.add_argument("--repeats", type=int, default=15, help="steps measured; the fastest counts")
+    parser.add_argument("--repeats", type=int, default=15, help="steps measured, of which the median counts")
     parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides for all")
 
 
@@ -45,45 +46,62 @@ def run(arguments: argparse.Namespace) -> None:
         row["recipe"] = file
     keys = ["recipe", *(key for key in rows[0] if key != "recipe")]
     table = [[key, *(row[key] for row in rows)] for key in keys]
+    print(f"\nTraining step beside its parts, medians of {arguments.repeats}\n")
     print(tabulate(table[1:], headers=table[0], tablefmt="github", floatfmt=".1f"))
 
 
 def measure(cfg: CfgNode, classes: int, repeats: int) -> dict[str, float | int]:
     """Milliseconds and megabytes of one recipe.
 
-    Step and parts take turns on the same tensors; of each the fastest turn counts, which other programs on
-    the machine have disturbed least.
+    Step and parts take turns on the same tensors. The overhead is the median over the turns of step / parts:
+    what disturbs the machine for longer than a turn disturbs both.
     """
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAIN = False
-    resolve_device(cfg)
     torch.manual_seed(0)
-    batch = make_batch(cfg, classes)
-    num_classes = int(batch["targets"].max()) + 1
-    model = build_model(cfg).to(cfg.MODEL.DEVICE)
-    model.set_classifiers(None, num_classes)
-    optimizer = build_optimizer(cfg, model.students)
+    with ready_trainer(cfg, classes) as trainer:
+        actions = {STEP: trainer.one_iteration, **necessary_work(trainer)}
+        turns = [
+            {name: 1000 * seconds(action, trainer.cfg.MODEL.DEVICE) for name, action in actions.items()}
+            for _ in range(WARM_UP + repeats)
+        ][WARM_UP:]
+        model, batch = trainer.raw_model, trainer.data_loader.batch
+        parts = [sum(turn.values()) - turn[STEP] for turn in turns]
+        rows = model.students[0].heads.weight
+        return {
+            **{name: median(turn[name] for turn in turns) for name in actions},
+            "sum of parts, ms": median(parts),
+            "overhead, %": median(
+                100 * (turn[STEP] / part - 1) for turn, part in zip(turns, parts, strict=True)
+            ),
+            "images of a batch": len(batch["targets"]),
+            "live classes": model.num_classes,
+            "classifier of a network, MB": megabytes(rows),
+            "classifier by live class, kB": 1000 * megabytes(rows) / len(rows),
+            "queues, MB": sum(megabytes(queue.queue) for queue in model.queues),
+            "kept for the backward pass by a MoCo loss, MB": kept_by_moco(model, len(batch["targets"])),
+        }
 
-    plain = cfg.clone()
+
+def necessary_work(trainer: ReadyTrainer) -> dict[str, Callable[[], object]]:
+    """The parts that no implementation can do without, on bare networks of the same sizes: a forward and
+    backward pass of each student with a plain cross-entropy, a forward pass of each teacher, and one step of
+    the optimiser.
+    """
+    model, batch = trainer.raw_model, trainer.data_loader.batch
+    plain = trainer.cfg.clone()
+    plain.defrost()
     plain.merge_from_list(BARE)
     students, teachers = (
-        nn.ModuleList(build_network(plain) for _ in networks).to(cfg.MODEL.DEVICE)
+        nn.ModuleList(build_network(plain) for _ in networks).to(model.device)
         for networks in (model.students, model.teachers)
     )
     for network in (*students, *teachers):
-        network.heads.set_num_classes(num_classes)
-    bare_optimizer = build_optimizer(cfg, students)
+        network.heads.set_num_classes(model.num_classes)
+    optimizer = build_optimizer(plain, students)
     views = [model.normalize(view) for view in batch["images"].unbind(dim=1)]
-    targets = batch["targets"].to(cfg.MODEL.DEVICE)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        sum(model(batch).values()).backward()
-        optimizer.step()
-        model.update_teachers(cfg.MMT.EMA.ALPHA)
+    targets = batch["targets"].to(model.device)
 
     def students_forward_backward() -> None:
-        bare_optimizer.zero_grad()
+        optimizer.zero_grad()
         for network, view in zip(students, views, strict=True):
             F.cross_entropy(network(view, targets)["logits"], targets).backward()
 
@@ -92,59 +110,11 @@ def measure(cfg: CfgNode, classes: int, repeats: int) -> dict[str, float | int]:
         for network, view in zip(teachers, views, strict=False):
             network(view, targets)
 
-    actions = {
-        "step, ms": step,
+    return {
         "students forward and backward, ms": students_forward_backward,
         "teachers forward, ms": teachers_forward,
-        "optimiser, ms": bare_optimizer.step,
+        "optimiser, ms": optimizer.step,
     }
-    times = {name: [] for name in actions}
-    for repeat in range(repeats + 2):  # the first two warm up
-        for name, action in actions.items():
-            elapsed = seconds(action, cfg.MODEL.DEVICE)
-            if repeat >= 2:
-                times[name].append(1000 * elapsed)
-    result = {name: min(values) for name, values in times.items()}
-    parts = sum(result[name] for name in list(actions)[1:])
-    return {
-        **result,
-        "sum of parts, ms": parts,
-        "overhead, %": 100 * (result["step, ms"] / parts - 1),
-        "images of a batch": len(targets),
-        "live classes": num_classes,
-        "classifier of a network, MB": megabytes(model.students[0].heads.weight),
-        "classifier by live class, kB": 1000 * megabytes(model.students[0].heads.weight) / num_classes,
-        "queues, MB": sum(megabytes(queue.queue) for queue in model.queues),
-        "kept for the backward pass by a MoCo loss, MB": kept_by_moco(model, len(targets)),
-    }
-
-
-def make_batch(cfg: CfgNode, classes: int) -> dict[str, Tensor]:
-    """Random images, B x V x 3 x H x W, with the labels and domains of a batch of the recipe."""
-    k, views = cfg.DATALOADER.NUM_INSTANCE, cfg.MMT.NUM_PAIRS
-    sizes = {TARGET: cfg.SOLVER.IMS_PER_BATCH}
-    if cfg.MMT.JOINT.ENABLED:
-        sizes = {SOURCE: source_batch_size(cfg), **sizes}
-    targets = [
-        torch.arange(size // k).remainder(classes).repeat_interleave(k) + index * classes
-        for index, size in enumerate(sizes.values())
-    ]
-    targets[-1][-k:] = len(sizes) * classes - 1  # the last live class
-    return {
-        "images": 255 * torch.rand(sum(sizes.values()), views, 3, *cfg.INPUT.SIZE_TRAIN),
-        "targets": torch.cat(targets),
-        "domains": torch.tensor([domain for domain, size in sizes.items() for _ in range(size)]),
-    }
-
-
-def seconds(action: Callable[[], object], device: str) -> float:
-    """Wall time of one call, the device's work included."""
-    synchronise = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
-    synchronise()
-    start = time.perf_counter()
-    action()
-    synchronise()
-    return time.perf_counter() - start
 
 
 def kept_by_moco(model: nn.Module, batch_size: int) -> float:

@@ -20,6 +20,7 @@ from mmt_plugin.modeling.layers import running_statistics
 from mmt_plugin.reporting import draw_rank_list
 
 from .banner import images_per_bn
+from .stage_times import timed
 
 if TYPE_CHECKING:
     from .trainer import MMTTrainer
@@ -85,10 +86,11 @@ class CheckpointHook(HookBase):
 
     def after_epoch(self) -> None:
         epoch = self.trainer.epoch
-        if epoch + 1 == self.trainer.max_epoch:
-            self.trainer.checkpointer.save("model_final", epoch=epoch)
-        elif self.period > 0 and (epoch + 1) % self.period == 0:
-            self.trainer.checkpointer.save(f"model_{epoch:04d}", epoch=epoch)
+        is_last = epoch + 1 == self.trainer.max_epoch
+        if is_last or (self.period > 0 and (epoch + 1) % self.period == 0):
+            with timed("checkpoint", self.trainer.storage):
+                name = "model_final" if is_last else f"model_{epoch:04d}"
+                self.trainer.checkpointer.save(name, epoch=epoch)
 
 
 class ProgressBar(HookBase):

@@ -20,6 +20,7 @@ from mmt_plugin.reporting.label_record import LabelRecorder
 from mmt_plugin.reporting.records import RecordError
 
 from .features import extract_features
+from .stage_times import timed
 
 logger = logging.getLogger("fastreid.mmt.labels")
 
@@ -78,7 +79,8 @@ class PseudoLabelHook(HookBase):
             self.labels = found
             self.trainer.restart_classifiers(found.centroids, found.num_clusters)
         self.trainer.set_labels(self.labels.labels)
-        self._keep_for_report(features)
+        with timed("recording", self.trainer.storage):
+            self._keep_for_report(features)
 
     def look(self) -> tuple[PseudoLabels, Tensor, dict[str, float]]:
         """Cluster the training images as the networks see them now. Changes nothing.
@@ -94,12 +96,13 @@ class PseudoLabelHook(HookBase):
             features = F.normalize(features, dim=1)
         extracted, stages = time.perf_counter(), Stages()
         found = self._cluster_once(features, stages)
+        clustered = time.perf_counter()
         scalars = {
             "clusters": found.num_clusters,
             "unclustered": found.num_outliers,
             "largest_cluster": found.largest,
             "extraction_seconds": extracted - start,
-            "clustering_seconds": time.perf_counter() - extracted,
+            "clustering_seconds": clustered - extracted,
             **{f"seconds/{name.replace(' ', '_')}": seconds for name, seconds in stages.seconds.items()},
         }
         if self.truth is not None:
@@ -110,6 +113,7 @@ class PseudoLabelHook(HookBase):
                 found, features.numpy(), networks.numpy(), previous=self.labels, cameras=cameras
             )
             scalars.update({f"{LABEL_FREE}{name}": value for name, value in quality.items()})
+        scalars["judging_seconds"] = time.perf_counter() - clustered
         return found, features, scalars
 
     def state_dict(self) -> dict:

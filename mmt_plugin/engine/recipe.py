@@ -3,10 +3,14 @@
 from collections.abc import Iterable
 
 import yaml
+from fastreid.config import get_cfg
+
+from mmt_plugin.config import add_mmt_config
 
 # What may change between two calls without making another model.
 FREE_KEYS = (
     "MODEL.DEVICE",
+    "MODEL.BACKBONE.GRADIENT_CHECKPOINTING",
     "DATALOADER.NUM_WORKERS",
     "OUTPUT_DIR",
     "SOLVER.CHECKPOINT_PERIOD",
@@ -31,11 +35,17 @@ RESUME_FREE_KEYS = (
 def recipe_changes(old: str, new: str, free: Iterable[str] = FREE_KEYS) -> list[str]:
     """Keys, other than the free ones, whose values differ, each as "KEY old -> new".
 
+    Keys that the old one lacks, because the version that wrote it did not know them, have their defaults in
+    it: a default keeps what was done before there was the key.
+
     Args:
         old, new: configurations as `CfgNode.dump()` writes them.
         free: keys that do not count.
     """
-    before, after = flatten(yaml.safe_load(old)), flatten(yaml.safe_load(new))
+    defaults = get_cfg()
+    add_mmt_config(defaults)
+    defaults, before, after = (flatten(yaml.safe_load(text)) for text in (defaults.dump(), old, new))
+    before = {**{key: defaults[key] for key in after.keys() & defaults.keys()}, **before}
     return [
         f"{key} {before.get(key)} -> {after.get(key)}"
         for key in sorted(before.keys() | after.keys())

@@ -10,6 +10,7 @@ from fastreid.utils.events import EventWriter
 from torch import nn
 
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.host import keep_freed_memory
 from mmt_plugin.reporting.wandb_writer import WandbWriter
 
 from .checkpoint import refuse_overwriting
@@ -35,6 +36,8 @@ class ResumableTrainer(DefaultTrainer):
             items: the training images, for which a resumed run must be the same.
         """
         cfg = self.cfg
+        if self.raw_model.device.type == "cpu":
+            keep_freed_memory()
         self.start_epoch, self.start_step, self.max_epoch = 0, 0, cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.warmup_iters, self.delay_epochs = cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.DELAY_EPOCHS

@@ -126,7 +126,7 @@ def features_of_test_set(run: Run, dataset: str) -> tuple[RunFeatures, ImageData
     return RunFeatures(run.name, images.query, images.gallery, features.numpy()), images
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _extract(model: nn.Module, loader: DataLoader, flip: bool) -> torch.Tensor:
     parts = []
     with inference_context(model):

@@ -2,10 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterable
 
+import numpy as np
 import torch
-import torch.distributed as dist
 from fastreid.config import CfgNode
 from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.utils import comm
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from mmt_plugin.data.build import LabelledLoader
 from mmt_plugin.host.training import cpu_has_bfloat16
+from mmt_plugin.modeling.collectives import gather_batch
 
 logger = logging.getLogger("fastreid.mmt")
 
@@ -44,9 +44,9 @@ class TrainingStep(SimpleTrainer):
 
     def begin_epoch(self, epoch: int) -> None:
         """Count the skipped steps of an epoch from zero."""
-        self.epoch, self.bad_steps = epoch, 0
+        self.epoch, self.bad_steps, self._is_first = epoch, 0, True
         if self.limit:
-            self._record()
+            self._record_skipped()
 
     def run_step(self) -> None:
         """Train on the next batch.
@@ -54,18 +54,26 @@ class TrainingStep(SimpleTrainer):
         Raises:
             NotFiniteError: a loss or gradient is not finite and must not be skipped, in any process.
         """
-        batch, data_time = self.next_batch()
+        batch = self.next_batch()
         buffers = self.copy_of_buffers()
         with self.autocast():
             losses = self.model(batch)
-        self.last_was_skipped = not self.update(losses, self.optimizer, self.model, batch, buffers)
-        if not self.last_was_skipped:
-            self._write_metrics(losses, data_time)
+        values = self.update(losses, self.optimizer, self.model, batch, buffers)
+        self.last_was_skipped = values is None
+        if values is not None:
+            self.record(values)
 
-    def next_batch(self) -> tuple[dict, float]:
-        """The next batch, and the seconds that it took."""
+    def next_batch(self) -> dict:
+        """The next batch; the seconds that it took are kept for the record, those of an epoch's first batch
+        apart: it starts the loader.
+        """
         start = time.perf_counter()
-        return next(self._data_loader_iter), time.perf_counter() - start
+        batch = next(self._data_loader_iter)
+        self.data_time = time.perf_counter() - start
+        if self._is_first:
+            self._is_first = False
+            get_event_storage().put_scalar("first_batch_seconds", self.data_time, smoothing_hint=False)
+        return batch
 
     def copy_of_buffers(self) -> list[Tensor]:
         """The model's buffers as they are, for `update` to go back to; empty where no step may be skipped."""
@@ -82,7 +90,7 @@ class TrainingStep(SimpleTrainer):
         module: nn.Module,
         batch: dict,
         buffers: list[Tensor],
-    ) -> bool:
+    ) -> dict[str, float] | None:
         """Backward and one step of an optimiser, unless a number is not finite, in any process.
 
         Args:
@@ -93,29 +101,48 @@ class TrainingStep(SimpleTrainer):
             buffers: of `copy_of_buffers`, restored if the step is skipped.
 
         Returns:
-            Whether the step was taken.
+            The losses, averaged over processes, and ``data_time``, the longest of any; None if the step was
+            skipped.
 
         Raises:
             NotFiniteError: it must not be skipped.
         """
         total = sum(losses.values())
-        problem = None if torch.isfinite(total.detach()) else not_finite([*losses.items(), ("loss", total)])
         optimizer.zero_grad()
-        if not _anywhere(problem, self.device_type):
-            (total if self.grad_scaler is None else self.grad_scaler.scale(total)).backward()
-            self.share_gradients(module)
-            # A scaler meets overflowing gradients by itself: it skips the step and lowers its scale.
-            problem = None if self.grad_scaler else _bad_gradient(module)
-        if _anywhere(problem, self.device_type):
+        (total if self.grad_scaler is None else self.grad_scaler.scale(total)).backward()
+        self.share_gradients(module)
+        numbers = self._numbers(losses, total, optimizer)
+        if not np.isfinite(list(numbers.values())).all():
+            problem = (
+                _culprit({**losses, "loss": total}, module) or "a number of another process is not finite"
+            )
             optimizer.zero_grad()
-            self._reject(problem or "a number of another process", batch, buffers)
-            return False
+            self._reject(problem, batch, buffers)
+            return None
         if self.grad_scaler is None:
             optimizer.step()
         else:
             self.grad_scaler.step(optimizer)
             self.grad_scaler.update()
-        return True
+        values = {name: np.mean(numbers[name]) for name in losses}
+        return {**values, "data_time": max(numbers["data_time"])}
+
+    def _numbers(
+        self, losses: dict[str, Tensor], total: Tensor, optimizer: torch.optim.Optimizer
+    ) -> dict[str, list[float]]:
+        """All that is asked of a step's tensors, by name, one value a process.
+
+        The only time in a step that the CPU waits for the device, or for other processes.
+        """
+        known = {**losses, "loss": total, "data_time": total.new_full((), self.data_time)}
+        if self.grad_scaler is None:
+            # Sums: nothing is faster, and no NaN or infinity gets lost in them. A scaler meets overflowing
+            # gradients by itself: it skips the step and lowers its scale.
+            trained = (parameter for group in optimizer.param_groups for parameter in group["params"])
+            sums = [parameter.grad.sum() for parameter in trained if parameter.grad is not None]
+            known["gradient"] = torch.stack(sums).sum()
+        own = torch.stack([value.detach().float() for value in known.values()])
+        return dict(zip(known, gather_batch(own[None]).t().tolist(), strict=True))
 
     def share_gradients(self, module: nn.Module) -> None:
         """Average gradients over processes; nothing to do here, where the model's wrapper has done so."""
@@ -134,33 +161,27 @@ class TrainingStep(SimpleTrainer):
         for buffer, before in zip(self.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
         logger.warning(f"{where}: step skipped ({self.bad_steps} of at most {self.limit} in this epoch)")
-        self._record()
+        self._record_skipped()
 
-    def _record(self) -> None:
+    def record(self, values: dict[str, float]) -> None:
+        """Write the losses, their sum and the time that the batch took into the event storage."""
+        if comm.is_main_process():
+            storage = get_event_storage()
+            losses = {name: value for name, value in values.items() if name != "data_time"}
+            storage.put_scalars(data_time=values["data_time"], total_loss=sum(losses.values()))
+            if len(losses) > 1:
+                storage.put_scalars(**losses)
+
+    def _record_skipped(self) -> None:
         get_event_storage().put_scalar("skipped_steps", self.bad_steps, smoothing_hint=False)
 
 
-def not_finite(values: Iterable[tuple[str, Tensor]]) -> str | None:
-    """The first name whose value is NaN or infinite, with that value; None where all are finite."""
-    for name, value in values:
-        if not torch.isfinite(value.detach()).all():
+def _culprit(losses: dict[str, Tensor], module: nn.Module) -> str | None:
+    """The first loss or gradient that is NaN or infinite, with its value; None where all are finite."""
+    for name, value in losses.items():
+        if not torch.isfinite(value):
             return f"{name} is {value.item()}"
+    for name, parameter in module.named_parameters():
+        if parameter.grad is not None and not torch.isfinite(norm := parameter.grad.norm()):
+            return f"gradient of {name} is {norm.item()}"
     return None
-
-
-def _bad_gradient(module: nn.Module) -> str | None:
-    named = [(name, p.grad) for name, p in module.named_parameters() if p.grad is not None]
-    norms = torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in named])
-    if torch.isfinite(norms).all():
-        return None
-    return not_finite((f"gradient of {name}", norm) for (name, _), norm in zip(named, norms, strict=True))
-
-
-def _anywhere(problem: str | None, device_type: str) -> bool:
-    """Whether any process has a problem: all take the step or none does."""
-    if comm.get_world_size() == 1:
-        return problem is not None
-    device = torch.device(device_type, comm.get_local_rank()) if device_type == "cuda" else "cpu"
-    flag = torch.tensor(int(problem is not None), device=device)
-    dist.all_reduce(flag, dist.ReduceOp.MAX)
-    return bool(flag)

@@ -38,7 +38,7 @@ from .optimizer import build_optimizer, forget_moments
 from .resumable import ResumableTrainer
 from .selection import BestModelHook, SelectionHook, StableSelectionHook
 from .source_classes import SourceClassesHook
-from .stage_times import TimedEvalHook, TrainingTimeHook
+from .stage_times import EpochTimesHook, TimedEvalHook, TrainingTimeHook, timed
 from .step import TrainingStep
 
 logger = logging.getLogger("fastreid.mmt")
@@ -135,6 +135,7 @@ class MMTTrainer(ResumableTrainer):
             hooks.PeriodicWriter(writers, 200),
             hooks.LRScheduler(self.optimizer, self.scheduler),
             CheckpointHook(cfg.SOLVER.CHECKPOINT_PERIOD),
+            EpochTimesHook(writers),
             self.stop,
         ]
         return [hook for hook in ret if hook is not None]
@@ -152,15 +153,18 @@ class MMTTrainer(ResumableTrainer):
         """Train on these N labels from the next epoch on; -1 leaves an image out. In a joint label space they
         are those of the target, counted from 0.
         """
-        self.data_loader.set_labels(labels)
+        with timed("sampler", self.storage):
+            self.data_loader.set_labels(labels)
 
     def restart_classifiers(self, rows: np.ndarray | None, num_classes: int) -> None:
         """Give all networks new classifier rows, C x D (random where None), after the source classes, and
         let the optimiser forget the old ones.
         """
         rows = None if rows is None else torch.as_tensor(rows)
-        changed = self.raw_model.set_classifiers(rows, num_classes, keep=self.num_source_classes)
-        forget_moments(self.optimizer, None if self.cfg.MMT.RESET_OPTIMIZER else changed)
+        with timed("classifier", self.storage):
+            changed = self.raw_model.set_classifiers(rows, num_classes, keep=self.num_source_classes)
+        with timed("optimizer", self.storage):
+            forget_moments(self.optimizer, None if self.cfg.MMT.RESET_OPTIMIZER else changed)
 
     def close(self) -> None:
         """End the loaders' worker processes."""

@@ -11,9 +11,10 @@ import sys
 from .devices import resolve_device
 from .distributed import launch
 from .imports import import_host
+from .memory import keep_freed_memory
 from .version import check
 
-__all__ = ["check", "launch", "repair", "resolve_device"]
+__all__ = ["check", "keep_freed_memory", "launch", "repair", "resolve_device"]
 
 # In this order: later ones build on names that earlier ones have replaced.
 _MODULES = (

@@ -5,6 +5,7 @@ Shapes: V views (one per pair), B batch, D feature size, C live classes.
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from fastreid.config import CfgNode, configurable
@@ -17,6 +18,7 @@ from .collectives import gather_batch
 from .layers import TARGET, route, running_statistics
 from .losses import (
     MoCoQueue,
+    hardest_triplets,
     label_smooth_cross_entropy,
     soft_cross_entropy,
     soft_softmax_triplet_loss,
@@ -157,7 +159,7 @@ class MutualMeanTeaching(nn.Module):
         """
         if not self.training:
             return self.inference_networks[int(self.inference_index)](self.normalize(batch["images"]))
-        targets, domains = batch["targets"].to(self.device), batch.get("domains")
+        targets, domains = batch["targets"].to(self.device, non_blocking=True), batch.get("domains")
         views = [self.normalize(view) for view in batch["images"].unbind(dim=1)]
         with route(TARGET if domains is None else domains):
             students = [student(view, targets) for student, view in zip(self.students, views, strict=True)]
@@ -177,7 +179,7 @@ class MutualMeanTeaching(nn.Module):
     ) -> dict[str, Tensor]:
         """The MMT objective (paper, Eq. 9). A loss of weight 0 is not computed.
 
-        Triplets are mined in the whole batch, that of all processes together.
+        Triplets are mined in the whole batch, that of all processes together, once for both triplet losses.
         """
         weights = self.weights
         if weights.triplet > 0 or weights.soft_triplet > 0:
@@ -186,16 +188,21 @@ class MutualMeanTeaching(nn.Module):
                 [{**output, "features": gather_batch(output["features"])} for output in outputs]
                 for outputs in (students, teachers)
             )
+            for student in students:
+                student["triplets"] = hardest_triplets(student["features"], labels)
         terms = {
             "loss_ce": (
                 weights.ce,
                 lambda s, _: label_smooth_cross_entropy(s["logits"], targets, self.ce_epsilon),
             ),
             "loss_soft_ce": (weights.soft_ce, lambda s, t: soft_cross_entropy(s["logits"], t["logits"])),
-            "loss_triplet": (weights.triplet, lambda s, _: softmax_triplet_loss(s["features"], labels)),
+            "loss_triplet": (
+                weights.triplet,
+                lambda s, _: softmax_triplet_loss(s["features"], labels, s["triplets"]),
+            ),
             "loss_soft_triplet": (
                 weights.soft_triplet,
-                lambda s, t: soft_softmax_triplet_loss(s["features"], t["features"], labels),
+                lambda s, t: soft_softmax_triplet_loss(s["features"], t["features"], labels, s["triplets"]),
             ),
         }
         pairs = list(zip(students, teachers[1:] + teachers[:1], strict=True))
@@ -211,7 +218,7 @@ class MutualMeanTeaching(nn.Module):
         """Instance discrimination, each student against its own teacher's keys (MMT+ report, Eq. 11)."""
         chosen = slice(None)
         if domains is not None and self.moco_domains == "target":
-            chosen = (domains == TARGET).nonzero()[:, 0].to(self.device)
+            chosen = (domains == TARGET).nonzero()[:, 0].to(self.device, non_blocking=True)
         return self.weights.moco * sum(
             queue(student["embeddings"][chosen], teacher["embeddings"][chosen])
             for queue, student, teacher in zip(self.queues, students, teachers, strict=True)
@@ -244,10 +251,22 @@ class MutualMeanTeaching(nn.Module):
         forwards, unless MMT.EMA.BN_STATISTICS asks for the average of the student's.
         """
         average = get_ema_multi_avg_fn(alpha)
-        for student, teacher in zip(self.students, self.teachers, strict=False):
-            average(list(teacher.parameters()), list(student.parameters()), None)
-            if self.teacher_statistics == "student":
-                average(running_statistics(teacher), running_statistics(student), None)
+        average(*self._averaged_parameters, None)
+        if self.teacher_statistics == "student":
+            students = self.students[: len(self.teachers)]
+            average(running_statistics(self.teachers), running_statistics(students), None)
+
+    @cached_property
+    def _averaged_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Parameters of all teachers and, beside each, the student's. They stay the same objects for the
+        model's life: classifiers and devices change what is in them.
+        """
+        pairs = [
+            pair
+            for networks in zip(self.teachers, self.students, strict=False)
+            for pair in zip(*(network.parameters() for network in networks), strict=True)
+        ]
+        return [teacher for teacher, _ in pairs], [student for _, student in pairs]
 
     @torch.no_grad()
     def set_classifiers(self, rows: Tensor | None, num_classes: int, keep: int = 0) -> list[nn.Parameter]:

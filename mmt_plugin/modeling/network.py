@@ -6,6 +6,7 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.heads import build_heads
 from torch import Tensor, nn
 
+from .gradient_checkpointing import checkpoint_blocks
 from .layers import convert_batch_norm
 
 
@@ -40,6 +41,8 @@ def build_network(cfg: CfgNode) -> ReIDNetwork:
         cfg = cfg.clone()
         cfg.defrost()
         cfg.MODEL.BACKBONE.FEAT_DIM = measure_feature_size(backbone, cfg.INPUT.SIZE_TRAIN)
+    if cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING:
+        checkpoint_blocks(backbone)
     network = ReIDNetwork(backbone, build_heads(cfg))
     synchronised = any(isinstance(layer, nn.SyncBatchNorm) for layer in network.modules())
     if synchronised or cfg.MMT.IMAGES_PER_BN or cfg.MMT.DSBN.ENABLED:

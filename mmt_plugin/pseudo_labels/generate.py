@@ -69,7 +69,8 @@ def cluster(
     num_outliers = int((labels < 0).sum())
     if node.OUTLIERS == "singletons":
         labels = with_singletons(labels, tracklets)
-    result = PseudoLabels.from_features(labels, features, **origin)
+    with stages.stage("centroids"):
+        result = PseudoLabels.from_features(labels, features, **origin)
     logger.info(
         "Pseudo labels of %d images: %d clusters, %d un-clustered images (%s), largest cluster %d%s; %s.",
         len(labels),

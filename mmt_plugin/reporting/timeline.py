@@ -11,11 +11,18 @@ from .svg import stacked_bar
 STAGES = (
     ("features for the labels", "extraction_seconds", "c1"),
     ("clustering", "clustering_seconds", "c2"),
+    ("judging the labels", "judging_seconds", "c5"),
+    ("classifier rows", "classifier_seconds", "c6"),
+    ("optimiser reset", "optimizer_seconds", "c7"),
+    ("labels to the sampler", "sampler_seconds", "c8"),
+    ("records for the report", "recording_seconds", "c9"),
     ("training", "training_seconds", "c0"),
     ("evaluation", "evaluation_seconds", "c3"),
+    ("checkpoint", "checkpoint_seconds", "c10"),
 )
 PRETRAINING = ("source pre-training", "c4")
 INNER = "seconds/"
+FIRST_BATCH = "first_batch_seconds"
 
 
 def timeline_section(run: Run) -> Section:
@@ -42,7 +49,10 @@ def timeline_section(run: Run) -> Section:
     for title, seconds, _ in totals:
         rows.append((title, duration(seconds), f"{100 * seconds / whole:.0f} %"))
         if title == "clustering":
-            rows += [(f"— of it, {name}", duration(s), f"{100 * s / whole:.1f} %") for name, s in _inner(run)]
+            rows += [_of_it(name, s, whole) for name, s in _inner(run)]
+        waited = run.scalars.total(FIRST_BATCH)
+        if title == "training" and waited is not None:
+            rows.append(_of_it("waiting for the first batch of an epoch", waited, whole))
     missing = []
     if "training_seconds" not in run.scalars.training:
         missing.append("The version that made this run did not record the time of training and evaluation.")
@@ -78,12 +88,19 @@ def source_seconds(source: SourceRun) -> float:
 
 def duration(seconds: float) -> str:
     """Seconds for people."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.1f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _of_it(name: str, seconds: float, whole: float) -> tuple[str, str, str]:
+    """A row of the table that is part of the row above."""
+    return f"— of it, {name}", duration(seconds), f"{100 * seconds / whole:.1f} %"
 
 
 def _epoch_parts(scalars: Scalars) -> list[tuple[float, str, str]]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from fastreid.config import CfgNode
-from torch import nn
+from torch import Tensor, nn
 
 from mmt_plugin.engine.step import TrainingStep
 from mmt_plugin.modeling.collectives import average_over_processes
@@ -33,30 +33,33 @@ class AdversarialStep(TrainingStep):
         Raises:
             NotFiniteError: a loss or gradient is not finite and must not be skipped, in any process.
         """
-        batch, data_time = self.next_batch()
-        model, buffers, losses = self.model, self.copy_of_buffers(), {}
+        batch = self.next_batch()
+        model, buffers = self.model, self.copy_of_buffers()
         judges = [part for name, part in model.trained.items() if name != "generators"]
         with self.autocast(), frozen(judges):
             images = model.translate(batch)
-            losses["generators"] = model.generator_losses(images, batch["targets"], self.epoch)
-        taken = self.update(
-            losses["generators"], self.optimizers["generators"], model.generators, batch, buffers
-        )
-        if taken:
+            losses = model.generator_losses(images, batch["targets"], self.epoch)
+        values = self._update_part("generators", losses, batch, buffers)
+        if values is not None:
             with self.autocast():
-                losses["discriminators"] = model.discriminator_losses(images)
+                parts = {"discriminators": model.discriminator_losses(images)}
                 if isinstance(model.regularizer, SelfSimilarity):
-                    losses["similarity"] = model.regularizer.network_losses(images)
-            taken = all(
-                self.update(losses[name], self.optimizers[name], model.trained[name], batch, buffers)
-                for name in losses
-                if name != "generators"
-            )
-        self.last_was_skipped = not taken
-        if taken:
-            self._write_metrics(
-                {key: loss for part in losses.values() for key, loss in part.items()}, data_time
-            )
+                    parts["similarity"] = model.regularizer.network_losses(images)
+            for name, losses in parts.items():
+                more = self._update_part(name, losses, batch, buffers)
+                if more is None:
+                    values = None
+                    break
+                values |= more
+        self.last_was_skipped = values is None
+        if values is not None:
+            self.record(values)
+
+    def _update_part(
+        self, name: str, losses: dict[str, Tensor], batch: dict, buffers: list[Tensor]
+    ) -> dict[str, float] | None:
+        """`update` of one part of the model, by its name."""
+        return self.update(losses, self.optimizers[name], self.model.trained[name], batch, buffers)
 
     def share_gradients(self, module: nn.Module) -> None:
         """Average a module's gradients over processes: they differ in their images only."""

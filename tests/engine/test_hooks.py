@@ -34,7 +34,9 @@ def test_checkpoints_by_period_and_a_final_one(period, expected):
     hook = CheckpointHook(period)
     checkpointer = SimpleNamespace(save=lambda name, epoch: saved.append(name))
     for epoch in range(5):
-        hook.trainer = SimpleNamespace(epoch=epoch, max_epoch=5, checkpointer=checkpointer)
+        hook.trainer = SimpleNamespace(
+            epoch=epoch, max_epoch=5, checkpointer=checkpointer, storage=EventStorage()
+        )
         hook.after_epoch()
     assert saved == expected
 

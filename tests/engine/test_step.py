@@ -25,7 +25,8 @@ def spoil(monkeypatch):
             terms = losses(self, *args)
             if next(calls) in when:
                 for buffer in self.students[0].buffers():
-                    buffer.fill_(torch.nan if buffer.is_floating_point() else 0)  # what a bad batch leaves
+                    # What a bad batch leaves; past autograd, which has yet to go backward.
+                    buffer.data.fill_(torch.nan if buffer.is_floating_point() else 0)
                 terms[part] = terms[part] * value
             return terms
 

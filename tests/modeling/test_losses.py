@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from mmt_plugin.modeling.losses import (
+    hardest_triplets,
     label_smooth_cross_entropy,
     soft_cross_entropy,
     soft_softmax_triplet_loss,
+    softmax_triplet,
     softmax_triplet_loss,
 )
 
@@ -98,6 +100,23 @@ def test_triplets_are_the_definition(identities, instances, size):
     assert soft_softmax_triplet_loss(student, teacher, targets).item() == pytest.approx(
         soft, rel=1e-4, abs=1e-5
     )
+
+
+def test_losses_of_the_same_triplets_need_them_mined_once():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 12, 5).unbind()
+    targets = torch.arange(4).repeat_interleave(3)
+    mined = hardest_triplets(student, targets)
+    assert softmax_triplet_loss(student, targets, mined) == softmax_triplet_loss(student, targets)
+    apart = soft_softmax_triplet_loss(student, teacher, targets)
+    assert soft_softmax_triplet_loss(student, teacher, targets, mined) == apart
+
+
+def test_a_batch_without_negatives_gives_nan_where_nobody_looks():
+    same = torch.ones(4, 4, dtype=torch.bool)
+    assert softmax_triplet._hardest(torch.rand(4, 4), same).distances.isnan().all()
+    same[0, 3] = same[3, 0] = False
+    assert softmax_triplet._hardest(torch.rand(4, 4), same).distances.isfinite().all()
 
 
 def test_far_triplets_do_not_overflow():

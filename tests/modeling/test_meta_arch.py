@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from batches import TARGETS, batch
 
+from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.losses import (
     label_smooth_cross_entropy,
     soft_cross_entropy,
@@ -53,6 +54,19 @@ def test_losses_are_the_published_objective(make_model):
 )
 def test_a_loss_of_weight_zero_is_not_computed(make_model, overrides, expected):
     assert make_model(**overrides)(batch()).keys() == expected
+
+
+def test_views_are_normalised_once_for_student_and_teacher(make_model, monkeypatch):
+    model = make_model()
+    normalize, made, shown = MutualMeanTeaching.normalize, [], []
+    monkeypatch.setattr(
+        MutualMeanTeaching, "normalize", lambda self, x: made.append(normalize(self, x)) or made[-1]
+    )
+    for network in (*model.students, *model.teachers):
+        network.register_forward_hook(lambda _, inputs, __: shown.append(inputs[0]))
+    model(batch())
+    assert len(made) == 2
+    assert [image is view for image, view in zip(shown, made * 2, strict=True)] == [True] * 4
 
 
 def test_gradients_reach_students_only(make_model):

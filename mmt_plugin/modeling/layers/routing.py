@@ -34,6 +34,16 @@ def route(domains: Tensor | int) -> Iterator[None]:
         _route.reset(token)
 
 
+@contextmanager
+def same_route(known: Route | None) -> Iterator[None]:
+    """Put the route that was `current_route` earlier in force again."""
+    token = _route.set(known)
+    try:
+        yield
+    finally:
+        _route.reset(token)
+
+
 def current_route() -> Route | None:
     """The innermost `route` in force, or None outside of all."""
     return _route.get()

@@ -3,10 +3,11 @@
 from .label_smooth_cross_entropy import label_smooth_cross_entropy
 from .moco import MoCoQueue
 from .soft_cross_entropy import soft_cross_entropy
-from .softmax_triplet import soft_softmax_triplet_loss, softmax_triplet_loss
+from .softmax_triplet import hardest_triplets, soft_softmax_triplet_loss, softmax_triplet_loss
 
 __all__ = [
     "MoCoQueue",
+    "hardest_triplets",
     "label_smooth_cross_entropy",
     "soft_cross_entropy",
     "soft_softmax_triplet_loss",

@@ -5,6 +5,8 @@ the probability that the positive lies nearer than the negative. The hard loss a
 asks for the teacher's T.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,32 +25,45 @@ def euclidean_distance(features: Tensor) -> Tensor:
     return squared.clamp(min=MIN_SQUARED_DISTANCE).sqrt()
 
 
-def hardest_pairs(distance: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of each anchor's farthest positive (itself included) and nearest negative.
+@dataclass(frozen=True)
+class Triplets:
+    """Each anchor with its farthest positive (itself included) and nearest negative.
+
+    Attributes:
+        pairs: B x 2 indices of the positives and the negatives.
+        distances: B x 2, to the positive and to the negative, with gradient.
+    """
+
+    pairs: Tensor
+    distances: Tensor
+
+
+def hardest_triplets(features: Tensor, targets: Tensor) -> Triplets:
+    """Mine a batch; what several losses of the same features share.
 
     Args:
-        distance: B x B.
+        features: B x D pooled features before the BNNeck, not normalised.
         targets: B labels.
 
-    Returns:
-        Two B index vectors.
-
     Raises:
-        ValueError: if all labels are equal, so that no negative exists.
+        ValueError: if the shapes do not fit, or if all labels are equal, so that no negative exists. On a
+            GPU, which would have to be waited for to find that out, all distances are NaN instead.
     """
+    _check(features, targets)
     same = targets[:, None] == targets[None, :]
-    if bool(same.all()):
+    if not same.is_cuda and bool(same.all()):
         raise ValueError(
             f"all {len(targets)} images of the batch share one label: a triplet needs a negative"
         )
-    positive = distance.detach().masked_fill(~same, float("-inf")).argmax(dim=1)
-    negative = distance.detach().masked_fill(same, float("inf")).argmin(dim=1)
-    return positive, negative
+    return _hardest(euclidean_distance(features), same)
 
 
-def _positive_negative_distances(distance: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """B x 2: each anchor's distance to its chosen positive and negative."""
-    return distance.gather(1, torch.stack([positive, negative], dim=1))
+def _hardest(distance: Tensor, same: Tensor) -> Triplets:
+    """Triplets of a B x B distance, given which pairs share their label; NaN distances where all do."""
+    positives = distance.detach().masked_fill(~same, float("-inf")).argmax(dim=1)
+    negatives = distance.detach().masked_fill(same, float("inf")).argmin(dim=1)
+    pairs = torch.stack([positives, negatives], dim=1)
+    return Triplets(pairs, distance.gather(1, pairs).masked_fill(same.all(), torch.nan))
 
 
 def _check(features: Tensor, targets: Tensor) -> None:
@@ -58,12 +73,13 @@ def _check(features: Tensor, targets: Tensor) -> None:
         )
 
 
-def softmax_triplet_loss(features: Tensor, targets: Tensor) -> Tensor:
+def softmax_triplet_loss(features: Tensor, targets: Tensor, triplets: Triplets | None = None) -> Tensor:
     """Mean of -log T over the batch (MMT paper, Eq. 6), i.e. softplus(d_positive - d_negative).
 
     Args:
         features: B x D pooled features before the BNNeck, not normalised.
         targets: B labels.
+        triplets: of `hardest_triplets`, where they have been mined already.
 
     Returns:
         Scalar mean over the batch.
@@ -71,15 +87,14 @@ def softmax_triplet_loss(features: Tensor, targets: Tensor) -> Tensor:
     Raises:
         ValueError: if the shapes do not fit or the batch holds a single label.
     """
-    _check(features, targets)
-    distance = euclidean_distance(features)
-    d_positive, d_negative = _positive_negative_distances(distance, *hardest_pairs(distance, targets)).unbind(
-        dim=1
-    )
+    triplets = triplets or hardest_triplets(features, targets)
+    d_positive, d_negative = triplets.distances.unbind(dim=1)
     return F.softplus(d_positive - d_negative).mean()
 
 
-def soft_softmax_triplet_loss(student_features: Tensor, teacher_features: Tensor, targets: Tensor) -> Tensor:
+def soft_softmax_triplet_loss(
+    student_features: Tensor, teacher_features: Tensor, targets: Tensor, triplets: Triplets | None = None
+) -> Tensor:
     """Mean binary cross-entropy between the teacher's T and the student's T (MMT paper, Eq. 8).
 
     The triplets are mined on the student's distances; the teacher's distances are read at the same index
@@ -89,6 +104,7 @@ def soft_softmax_triplet_loss(student_features: Tensor, teacher_features: Tensor
         student_features: B x D pooled features before the BNNeck, not normalised.
         teacher_features: B x D of the peer network's mean teacher on the same images.
         targets: B labels.
+        triplets: of `hardest_triplets` of the student, where they have been mined already.
 
     Returns:
         Scalar mean over the batch.
@@ -96,11 +112,9 @@ def soft_softmax_triplet_loss(student_features: Tensor, teacher_features: Tensor
     Raises:
         ValueError: if the shapes do not fit or the batch holds a single label.
     """
-    _check(student_features, targets)
     _check(teacher_features, targets)
-    distance = euclidean_distance(student_features)
-    pairs = hardest_pairs(distance, targets)
+    triplets = triplets or hardest_triplets(student_features, targets)
     teacher_distance = euclidean_distance(teacher_features.detach())
-    student = F.log_softmax(_positive_negative_distances(distance, *pairs), dim=1)
-    teacher = F.softmax(_positive_negative_distances(teacher_distance, *pairs), dim=1)
+    student = F.log_softmax(triplets.distances, dim=1)
+    teacher = F.softmax(teacher_distance.gather(1, triplets.pairs), dim=1)
     return -(teacher * student).sum(dim=1).mean()

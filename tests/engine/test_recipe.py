@@ -1,0 +1,41 @@
+"""Two configurations make the same model or they do not."""
+
+import pytest
+import yaml
+
+from mmt_plugin.engine.recipe import recipe_changes
+
+
+@pytest.fixture
+def dumped(tiny_config):
+    """A function: overrides -> a configuration as a run writes it, without some of its keys."""
+
+    def dump(*missing: str, **overrides) -> str:
+        tree = yaml.safe_load(tiny_config(**overrides).dump())
+        for key in missing:
+            *nodes, leaf = key.split(".")
+            node = tree
+            for name in nodes:
+                node = node[name]
+            del node[leaf]
+        return yaml.safe_dump(tree)
+
+    return dump
+
+
+def test_a_changed_value_is_named(dumped):
+    changes = recipe_changes(dumped(), dumped(MMT__EMA__ALPHA=0.5, MODEL__DEVICE="cuda"))
+    assert changes == ["MMT.EMA.ALPHA 0.98 -> 0.5"]
+
+
+def test_a_key_that_the_older_version_did_not_know_had_its_default(dumped):
+    older = dumped("MMT.TEACHER_MARGIN", "DATASETS.OWN")
+    assert recipe_changes(older, dumped()) == []
+    changes = recipe_changes(older, dumped(MMT__TEACHER_MARGIN=False))
+    assert changes == ["MMT.TEACHER_MARGIN True -> False"]
+
+
+def test_a_key_that_is_gone_is_named(dumped):
+    older = yaml.safe_load(dumped())
+    older["MMT"]["FORMER"] = 3
+    assert recipe_changes(yaml.safe_dump(older), dumped()) == ["MMT.FORMER 3 -> None"]

@@ -1,0 +1,65 @@
+"""The times of an epoch's stages: each counted once, in the epoch it belongs to."""
+
+import json
+import logging
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+from fastreid.utils.events import EventStorage
+
+from mmt_plugin.engine.pipeline import train
+from mmt_plugin.engine.stage_times import EpochTimesHook
+
+
+def lines_of(caplog) -> list[str]:
+    return [record.message for record in caplog.records if " took | " in record.message]
+
+
+def test_each_epoch_tells_its_own_times(caplog):
+    logging.getLogger("fastreid").propagate = True
+    written, storage = [], EventStorage()
+    hook = EpochTimesHook([SimpleNamespace(write=lambda: written.append(storage.iter))])
+    hook.trainer = SimpleNamespace(storage=storage, max_epoch=3)
+    storage.put_scalar("training_seconds", 99.0, smoothing_hint=False)  # of before a resumption
+    with caplog.at_level(logging.INFO):
+        hook.before_train()
+        for epoch, (stage, seconds) in enumerate(
+            [("training", [1.0]), ("checkpoint", [2.0]), ("extraction", [3.0, 0.5])]
+        ):
+            hook.trainer.epoch = epoch
+            for value in seconds:
+                storage.put_scalar(f"{stage}_seconds", value, smoothing_hint=False)
+            assert written == []
+            hook.after_epoch()
+    assert lines_of(caplog) == [
+        "epoch 1/3 took | training 1.0 s",
+        "epoch 2/3 took | checkpoint 2.0 s",
+        "epoch 3/3 took | features for the labels 3.5 s",
+    ]
+    assert written == [0]
+
+
+def test_a_run_records_every_stage(tiny_config, caplog):
+    logging.getLogger("fastreid").propagate = True
+    cfg = tiny_config(REPORT__ENABLED=True)
+    with caplog.at_level(logging.INFO):
+        train(cfg, resume=False)
+    first, last = lines_of(caplog)
+    start = (
+        r"took \| features for the labels .* \| clustering .* \| judging the labels .* \| classifier rows .* "
+        r"\| optimiser reset .* \| labels to the sampler .* \| records for the report .* \| training .*"
+    )
+    assert re.search(start, first)
+    assert "checkpoint" not in first
+    assert re.search(start + r"\| evaluation .* \| checkpoint ", last)
+    recorded = {}
+    for line in Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines():
+        for name, value in json.loads(line).items():
+            recorded.setdefault(name, []).append(value)
+    for stage in ("extraction", "clustering", "classifier", "optimizer", "sampler", "first_batch"):
+        assert len(recorded[f"{stage}_seconds"]) == 2, stage
+        assert all(0 < value < 60 for value in recorded[f"{stage}_seconds"])
+    assert len(recorded["checkpoint_seconds"]) == len(recorded["evaluation_seconds"]) == 1
+    parts = zip(recorded["seconds/k-means"], recorded["seconds/centroids"], strict=True)
+    assert all(sum(part) <= whole for part, whole in zip(parts, recorded["clustering_seconds"], strict=True))
