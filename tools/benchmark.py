@@ -10,6 +10,7 @@
     python tools/benchmark.py extraction
     python tools/benchmark.py epoch
     python tools/benchmark.py memory
+    python tools/benchmark.py data
     python tools/benchmark.py all
 
 Every implementation runs in a process of its own, so that peak memory is its own. Close other programs first:
@@ -22,6 +23,7 @@ from mmt_plugin import add_mmt_config  # noqa: F401  (first: it makes fastreid i
 import argparse
 
 from mmt_plugin.benchmarks import (
+    data,
     epoch,
     evaluation,
     extraction,
@@ -42,6 +44,7 @@ SUBJECTS = {
     "extraction": extraction,
     "epoch": epoch,
     "memory": memory,
+    "data": data,
 }
 
 
