@@ -11,6 +11,7 @@
     python tools/benchmark.py epoch
     python tools/benchmark.py memory
     python tools/benchmark.py data
+    python tools/benchmark.py growth
     python tools/benchmark.py all
 
 Every implementation runs in a process of its own, so that peak memory is its own. Close other programs first:
@@ -27,6 +28,7 @@ from mmt_plugin.benchmarks import (
     epoch,
     evaluation,
     extraction,
+    growth,
     kmeans,
     memory,
     pseudo_labels,
@@ -45,6 +47,7 @@ SUBJECTS = {
     "epoch": epoch,
     "memory": memory,
     "data": data,
+    "growth": growth,
 }
 
 
