@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config-files", nargs="+", default=[SMALL, LARGE], help="recipes, for their networks"
     )
-    parser.add_argument("--images", type=int, nargs="+", default=[1024, 64], help="images, for each recipe")
+    parser.add_argument("--images", type=int, nargs="+", default=[512, 64], help="images, for each recipe")
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128, 256], help="batch sizes")
     parser.add_argument("--repeats", type=int, default=3, help="passes, of which the median counts")
     parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides for all")
