@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from mmt_plugin.config import load_config
 from mmt_plugin.engine.features import extract_features
-from mmt_plugin.host import resolve_device
+from mmt_plugin.host import keep_freed_memory, resolve_device
 
 from .measure import seconds
 
@@ -50,6 +50,7 @@ def measure(cfg: CfgNode, images: int, batches: list[int], repeats: int) -> list
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAIN = False
     device = resolve_device(cfg)
+    keep_freed_memory(device)
     torch.manual_seed(0)
     model = build_model(cfg).to(device).eval()
     pixels = 255 * torch.rand(images, 3, *cfg.INPUT.SIZE_TEST)
