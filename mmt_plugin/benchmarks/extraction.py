@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from mmt_plugin.config import load_config
 from mmt_plugin.engine.features import extract_features
-from mmt_plugin.host import resolve_device
+from mmt_plugin.host import keep_freed_memory, resolve_device
 
 from .measure import seconds
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config-files", nargs="+", default=[SMALL, LARGE], help="recipes, for their networks"
     )
-    parser.add_argument("--images", type=int, nargs="+", default=[1024, 64], help="images, for each recipe")
+    parser.add_argument("--images", type=int, nargs="+", default=[512, 64], help="images, for each recipe")
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128, 256], help="batch sizes")
     parser.add_argument("--repeats", type=int, default=3, help="passes, of which the median counts")
     parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides for all")
@@ -50,6 +50,7 @@ def measure(cfg: CfgNode, images: int, batches: list[int], repeats: int) -> list
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAIN = False
     device = resolve_device(cfg)
+    keep_freed_memory(device)
     torch.manual_seed(0)
     model = build_model(cfg).to(device).eval()
     pixels = 255 * torch.rand(images, 3, *cfg.INPUT.SIZE_TEST)

@@ -95,6 +95,7 @@ def load_model(run: Run) -> nn.Module:
     """
     if run.cfg.MODEL.META_ARCHITECTURE == "MutualMeanTeaching":
         return load_for_evaluation(run.cfg)
+    host.keep_freed_memory(run.cfg.MODEL.DEVICE)
     model = DefaultTrainer.build_model(without_pretraining(run.cfg))
     # fastreid's own checkpointer goes on with what fits.
     weights = load_file(run.cfg.MODEL.WEIGHTS)
