@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print a table of speeds and one of what an image costs where."""
     torch.set_num_threads(1)
-    keep_freed_memory()  # as every run does
+    keep_freed_memory("cpu")  # as every run does
     rows, parts = [], []
     for size in arguments.sizes:
         height, width = map(int, size.split("x"))
