@@ -168,8 +168,9 @@ class LabelledLoader:
             return
         self.bn_loader.batch_sampler.set_epoch(epoch, start)
         for batch, bn_batch in zip(self.loader, self.bn_loader, strict=True):
-            bn_images = self._erased(bn_batch)["images"][:, 0]
-            yield {**self._label(batch), "bn_images": bn_images[~unreadable_rows(bn_images)]}
+            readable = ~unreadable_rows(bn_batch["images"])  # before the images are on the device
+            bn_images = self._erased(bn_batch)["images"][readable, 0]
+            yield {**self._label(batch), "bn_images": bn_images}
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return self.epoch(self.sampler.epoch)
