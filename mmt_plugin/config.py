@@ -14,6 +14,7 @@ from os import PathLike
 from fastreid.config import CfgNode, get_cfg
 
 from mmt_plugin.config_challenge import add_challenge_config, challenge_rules
+from mmt_plugin.config_data import add_data_config, data_rules
 from mmt_plugin.config_labels import label_rules
 from mmt_plugin.config_own import add_own_config, own_rules
 from mmt_plugin.config_plus import plus_rules
@@ -69,6 +70,7 @@ def add_mmt_config(cfg: CfgNode) -> None:
     _add_method_config(_C)
     _add_pseudo_label_config(_C)
     add_own_config(_C)
+    add_data_config(_C)
     add_challenge_config(_C)
     add_sda_config(_C)
     add_synthetic_config(_C)
@@ -258,13 +260,14 @@ def check_config(cfg: CfgNode) -> None:
         ConfigError: naming the keys and their values.
     """
     if cfg.MODEL.META_ARCHITECTURE == "StructuredDomainAdaptation":
-        rules = (*sda_rules(cfg), *trust_rules(cfg))
+        rules = (*sda_rules(cfg), *data_rules(cfg), *trust_rules(cfg))
     else:
         rules = (
             *method_rules(cfg),
             *plus_rules(cfg),
             *label_rules(cfg.PSEUDO_LABELS),
             *own_rules(cfg),
+            *data_rules(cfg),
             *trust_rules(cfg),
             *challenge_rules(cfg),
             *report_rules(cfg),

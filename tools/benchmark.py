@@ -6,6 +6,13 @@
     python tools/benchmark.py evaluation
     python tools/benchmark.py kmeans
     python tools/benchmark.py training-step
+    python tools/benchmark.py variants
+    python tools/benchmark.py extraction
+    python tools/benchmark.py epoch
+    python tools/benchmark.py memory
+    python tools/benchmark.py data
+    python tools/benchmark.py growth
+    python tools/benchmark.py all
 
 Every implementation runs in a process of its own, so that peak memory is its own. Close other programs first:
 two cores shared with anything else give other numbers.
@@ -16,13 +23,31 @@ from mmt_plugin import add_mmt_config  # noqa: F401  (first: it makes fastreid i
 # isort: split
 import argparse
 
-from mmt_plugin.benchmarks import evaluation, kmeans, pseudo_labels, training_step
+from mmt_plugin.benchmarks import (
+    data,
+    epoch,
+    evaluation,
+    extraction,
+    growth,
+    kmeans,
+    memory,
+    pseudo_labels,
+    training_step,
+    variants,
+)
+from mmt_plugin.benchmarks.measure import machine
 
 SUBJECTS = {
     "pseudo-labels": pseudo_labels,
     "evaluation": evaluation,
     "kmeans": kmeans,
     "training-step": training_step,
+    "variants": variants,
+    "extraction": extraction,
+    "epoch": epoch,
+    "memory": memory,
+    "data": data,
+    "growth": growth,
 }
 
 
@@ -33,8 +58,15 @@ def main() -> None:
     subjects = parser.add_subparsers(dest="subject", required=True)
     for name, module in SUBJECTS.items():
         module.add_arguments(subjects.add_parser(name, help=module.__doc__))
+    subjects.add_parser("all", help="every subject with its defaults, one after the other")
     arguments = parser.parse_args()
-    SUBJECTS[arguments.subject].run(arguments)
+    print(machine())
+    if arguments.subject == "all":
+        for name, module in SUBJECTS.items():
+            print(f"\n## {name}")
+            module.run(parser.parse_args([name]))
+    else:
+        SUBJECTS[arguments.subject].run(arguments)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@ size.
 """
 
 import multiprocessing
+import os
+import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,6 +51,37 @@ def _measured(prepare: Callable, work: Callable, arguments: tuple) -> Measuremen
     result = work(prepared, stages)
     stages.seconds["total"] = time.perf_counter() - start
     return Measurement(stages.seconds, stages.added_memory() / GIB, peak_memory() / GIB, result)
+
+
+def machine() -> str:
+    """What the figures were measured on, in one line."""
+    names = [
+        line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")
+    ]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    cpu = names[0] if names else platform.machine()
+    return (
+        f"{cpu}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; GPU: {gpu}; "
+        f"torch {torch.__version__}, Python {platform.python_version()}"
+    )
+
+
+def _lines(path: str) -> list[str]:
+    """Of a file that other systems may lack."""
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def seconds(action: Callable[[], object], device: str) -> float:
+    """Wall time of one call in seconds, the device's work included."""
+    synchronise = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    synchronise()
+    start = time.perf_counter()
+    action()
+    synchronise()
+    return time.perf_counter() - start
 
 
 def matmul_rate(dtype: torch.dtype, size: int, block: int = 2048, trials: int = 5) -> float:

@@ -97,10 +97,10 @@ def ready_trainer(cfg: CfgNode, classes: int) -> Iterator[ReadyTrainer]:
         os.environ["FASTREID_DATASETS"] = cfg.OUTPUT_DIR = folder
         try:
             data.configure(cfg)
-            with closing(ReadyTrainer(cfg, make_batch(cfg, classes))) as trainer:
-                with EventStorage(0) as trainer.storage:
-                    trainer.enter_epoch()
-                    yield trainer
+            trainer = ReadyTrainer(cfg, make_batch(cfg, classes))
+            with closing(trainer), EventStorage(0) as trainer.storage:
+                trainer.enter_epoch()
+                yield trainer
         finally:
             os.environ.pop("FASTREID_DATASETS")
             if before is not None:

@@ -4,7 +4,6 @@ The step is the trainer's own, with everything that its hooks do in an iteration
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from statistics import median
 
@@ -18,6 +17,7 @@ from mmt_plugin.config import load_config
 from mmt_plugin.engine.optimizer import build_optimizer
 from mmt_plugin.modeling import build_network
 
+from .measure import seconds
 from .ready_trainer import ReadyTrainer, ready_trainer
 
 DEFAULT_CONFIGS = ("configs/synthetic/plaza2metro_mmt.yml", "configs/synthetic/plaza2metro_mmt_plus.yml")
@@ -115,16 +115,6 @@ def necessary_work(trainer: ReadyTrainer) -> dict[str, Callable[[], object]]:
         "teachers forward, ms": teachers_forward,
         "optimiser, ms": optimizer.step,
     }
-
-
-def seconds(action: Callable[[], object], device: str) -> float:
-    """Wall time of one call, the device's work included."""
-    synchronise = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
-    synchronise()
-    start = time.perf_counter()
-    action()
-    synchronise()
-    return time.perf_counter() - start
 
 
 def kept_by_moco(model: nn.Module, batch_size: int) -> float:

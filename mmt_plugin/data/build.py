@@ -1,8 +1,7 @@
 """Datasets by name, and loaders whose workers live as long as the run."""
 
 import os
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,17 +9,20 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 from fastreid.data.samplers import InferenceSampler
-from fastreid.data.transforms import build_transforms
 from fastreid.utils import comm
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from mmt_plugin.host.devices import batch_device
 from mmt_plugin.host.prefetch import shut_down
 
-from .dataset import DatasetError, Item, TestImages, TrainImages
+from .cache import CachedFiles, is_cachable
+from .dataset import DatasetError, ImageFiles, Item, TestImages, TrainImages
+from .erasing import erase
+from .processes import leave_ctrl_c_to_the_main_process
 from .samplers import IdentityBatchSampler, ShuffledBatchSampler
-from .transforms import build_train_transform
-from .unreadable import UnreadableImages, unreadable_rows
+from .transforms import build_test_transform, build_train_transform
+from .unreadable import UnreadableImages, collate, unreadable_rows
 
 
 def build_dataset(name: str, **options: object) -> ImageDataset:
@@ -107,17 +109,11 @@ def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataL
         batch_sampler=batch_sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
+        collate_fn=collate,
         worker_init_fn=leave_ctrl_c_to_the_main_process,
         generator=torch.Generator().manual_seed(cfg.SEED),
         pin_memory=torch.device(cfg.MODEL.DEVICE).type == "cuda",
     )
-
-
-def leave_ctrl_c_to_the_main_process(_: int) -> None:
-    """Keep a loader worker working while the main process, which a terminal's Ctrl-C reaches as well,
-    finishes the iteration.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def end_workers(loader: DataLoader) -> None:
@@ -131,27 +127,23 @@ class LabelledLoader:
     """Endless labelled batches, epoch after epoch, under labels that may change between epochs.
 
     An epoch's batches are drawn when it starts and are all consumed before the next one: no batch drawn under
-    old labels is ever seen under new ones.
+    old labels is ever seen under new ones. Workers hand over bytes; random erasing is done here, on the
+    device.
     """
 
-    def __init__(
-        self,
-        loader: DataLoader,
-        sampler: IdentityBatchSampler | ShuffledBatchSampler,
-        unreadable: UnreadableImages,
-        bn_loader: DataLoader | None = None,
-    ):
+    def __init__(self, cfg: CfgNode, loader: DataLoader, bn_loader: DataLoader | None = None):
         """
         Args:
+            cfg: the run's configuration.
             loader: of TrainImages.
-            sampler: the loader's batch sampler.
-            unreadable: counts the images that are skipped.
             bn_loader: of images of the unlabelled domain that only the BN layers see, one batch with every
                 training batch.
         """
-        self.loader, self.sampler, self.bn_loader = loader, sampler, bn_loader
+        self.loader, self.sampler, self.bn_loader = loader, loader.batch_sampler, bn_loader
         self.labels: Tensor | None = None
-        self.unreadable = unreadable
+        self.unreadable = UnreadableImages.from_config(cfg, self.dataset.pictures.paths)
+        self.fill = cfg.INPUT.REA.VALUE
+        self.device = batch_device(cfg.MODEL.DEVICE, comm.get_local_rank())
 
     @property
     def skipped(self) -> list[UnreadableImages]:
@@ -176,18 +168,26 @@ class LabelledLoader:
             return
         self.bn_loader.batch_sampler.set_epoch(epoch, start)
         for batch, bn_batch in zip(self.loader, self.bn_loader, strict=True):
-            bn_images = bn_batch["images"][:, 0]
-            yield {**self._label(batch), "bn_images": bn_images[~unreadable_rows(bn_images)]}
+            readable = ~unreadable_rows(bn_batch["images"])  # before the images are on the device
+            bn_images = self._erased(bn_batch)["images"][readable, 0]
+            yield {**self._label(batch), "bn_images": bn_images}
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return self.epoch(self.sampler.epoch)
 
     def _label(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self.unreadable.replace({**batch, "targets": self.labels[batch["indices"]]})
+        return self._erased(self.unreadable.replace({**batch, "targets": self.labels[batch["indices"]]}))
+
+    def _erased(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        rectangles = batch["erased"]
+        images = batch["images"].to(self.device, non_blocking=True)
+        if rectangles.any():
+            images = erase(images, rectangles, self.fill)
+        return {**{name: value for name, value in batch.items() if name != "erased"}, "images": images}
 
     def paths(self, batch: dict[str, Tensor]) -> list[str]:
         """Files of a batch's images."""
-        return [self.dataset.items[i][0] for i in batch["indices"].tolist()]
+        return [self.dataset.pictures.paths[i] for i in batch["indices"].tolist()]
 
     def close(self) -> None:
         """End the worker processes."""
@@ -218,23 +218,43 @@ def build_train_loader(
         sampler = IdentityBatchSampler(
             cameras, batch_size, cfg.DATALOADER.NUM_INSTANCE, iterations, cfg.SEED, **ranks
         )
-    skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip"
-    dataset = TrainImages(items, build_train_transform(cfg, cfg.MMT.NUM_PAIRS), skip)
-    loader = make_loader(dataset, sampler, cfg)
-    unreadable = UnreadableImages.from_config(cfg, [item[0] for item in items])
     bn_loader = None
     if cfg.MMT.TARGET_BN:
         bn_items = training_items(cfg.DATASETS.TARGETS)
         bn_sampler = ShuffledBatchSampler(len(bn_items), batch_size, iterations, cfg.SEED, **ranks)
-        bn_loader = make_loader(
-            TrainImages(bn_items, build_train_transform(cfg, num_views=1), skip), bn_sampler, cfg
-        )
-    return LabelledLoader(loader, sampler, unreadable, bn_loader)
+        bn_loader = make_loader(train_images(cfg, bn_items, num_views=1), bn_sampler, cfg)
+    loader = make_loader(train_images(cfg, items, cfg.MMT.NUM_PAIRS), sampler, cfg)
+    return LabelledLoader(cfg, loader, bn_loader)
 
 
 def build_extraction_loader(cfg: CfgNode, items: Sequence[Item]) -> DataLoader:
-    """This rank's consecutive share of the images under the test transform, in order."""
+    """This rank's consecutive share of the images under the test transform, in order: batches of
+    B x 3 x H x W bytes, or floats where an unreadable image, which is NaN, is among them.
+    """
     batch = max(1, cfg.TEST.IMS_PER_BATCH // comm.get_world_size())
-    skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip"
-    dataset = TestImages(items, build_transforms(cfg, is_train=False), skip)
+    dataset = test_images(cfg, items)
     return make_loader(dataset, BatchSampler(InferenceSampler(len(dataset)), batch, drop_last=False), cfg)
+
+
+def train_images(cfg: CfgNode, items: Sequence[Item], num_views: int) -> TrainImages:
+    """Views of images under the training transform."""
+    transform = build_train_transform(cfg, num_views)
+    pictures = _files(cfg, items, transform.resize)
+    if cfg.DATALOADER.CACHE:
+        pictures = CachedFiles(pictures, cfg.DATALOADER.CACHE)
+        pictures.fill(cfg.DATALOADER.NUM_WORKERS)
+    return TrainImages(pictures, transform)
+
+
+def test_images(cfg: CfgNode, items: Sequence[Item]) -> TestImages:
+    """Images under the test transform, from the cache if training has filled it with them in this size."""
+    resize, transform = build_test_transform(cfg)
+    pictures = _files(cfg, items, resize)
+    if cfg.DATALOADER.CACHE and is_cachable(resize):
+        cached = CachedFiles(pictures, cfg.DATALOADER.CACHE)
+        pictures = cached if cached.is_complete() else pictures
+    return TestImages(pictures, transform)
+
+
+def _files(cfg: CfgNode, items: Sequence[Item], resize: Callable | None) -> ImageFiles:
+    return ImageFiles([item[0] for item in items], resize, cfg.DATALOADER.ON_BAD_IMAGE == "skip")

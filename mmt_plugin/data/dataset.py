@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from .transforms import MultiViewTransform, seeded
-from .unreadable import read_or_nan
+from .unreadable import marked_unreadable, read_picture
 
 # (path, identity, camera), as fastreid's datasets list them.
 Item = tuple[str, int | str, int | str]
@@ -26,6 +27,38 @@ def images_digest(items: Sequence[Item]) -> str:
     return f"{len(items)} images, names {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
+class ImageFiles:
+    """Pictures as they lie in their files, resized where a transform starts with that."""
+
+    def __init__(self, paths: Sequence[str], resize: Callable | None, skip_unreadable: bool = False):
+        """
+        Args:
+            paths: N files.
+            resize: what to do with every picture first.
+            skip_unreadable: whether a file that cannot be read is no picture, rather than an error.
+        """
+        self.paths, self.resize, self.skip_unreadable = paths, resize, skip_unreadable
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Image.Image | None:
+        """One picture; None if it cannot be read and may be skipped.
+
+        Raises:
+            UnreadableImageError: it cannot be read, and may not be skipped.
+        """
+        picture = read_picture(self.paths[index], self.skip_unreadable)
+        return self._resized(picture) if picture is not None else None
+
+    def blank(self) -> Image.Image:
+        """Black, of a size that the transform takes."""
+        return self._resized(Image.new("RGB", (8, 8)))
+
+    def _resized(self, picture: Image.Image) -> Image.Image:
+        return picture if self.resize is None else self.resize(picture)
+
+
 class TrainImages(Dataset):
     """Augmented views of training images.
 
@@ -34,19 +67,20 @@ class TrainImages(Dataset):
     uninterrupted one would have seen.
     """
 
-    def __init__(self, items: Sequence[Item], transform: MultiViewTransform, skip_unreadable: bool = False):
-        self.items = items
-        self.transform = transform
-        self.skip_unreadable = skip_unreadable
+    def __init__(self, pictures: ImageFiles, transform: MultiViewTransform):
+        self.pictures, self.transform = pictures, transform
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.pictures)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | int]:
         index, seed = key
+        picture = self.pictures[index]
         with seeded(seed):
-            images = read_or_nan(self.items[index][0], self.transform, self.skip_unreadable)
-        return {"images": images, "indices": index}
+            sample = self.transform(self.pictures.blank() if picture is None else picture)
+        if picture is None:
+            sample["images"] = marked_unreadable(sample["images"])
+        return {**sample, "indices": index}
 
 
 class TestImages(Dataset):
@@ -54,13 +88,14 @@ class TestImages(Dataset):
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, items: Sequence[Item], transform: Callable, skip_unreadable: bool = False):
-        self.items = items
-        self.transform = transform
-        self.skip_unreadable = skip_unreadable
+    def __init__(self, pictures: ImageFiles, transform: Callable[[Image.Image], Tensor]):
+        self.pictures, self.transform = pictures, transform
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.pictures)
 
     def __getitem__(self, index: int) -> Tensor:
-        return read_or_nan(self.items[index][0], self.transform, self.skip_unreadable)
+        picture = self.pictures[index]
+        if picture is None:
+            return marked_unreadable(self.transform(self.pictures.blank()))
+        return self.transform(picture)

@@ -62,7 +62,7 @@ class JointLoader:
         """Files of a batch's images."""
         loaders = {SOURCE: self.source, TARGET: self.target}
         indices, domains = batch["indices"].tolist(), batch["domains"].tolist()
-        return [loaders[domain].dataset.items[i][0] for i, domain in zip(indices, domains, strict=True)]
+        return [loaders[domain].dataset.pictures.paths[i] for i, domain in zip(indices, domains, strict=True)]
 
     def close(self) -> None:
         """End the worker processes."""

@@ -4,6 +4,7 @@ Both yield lists of (image index, augmentation seed). What they yield is a funct
 equal on all ranks up to each rank's share, so epochs can be replayed and domains interleaved freely.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -142,11 +143,13 @@ class IdentityBatchSampler(EpochBatchSampler):
     def index_batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
         if not self.members:
             raise RuntimeError("set_labels must be called before batches are drawn")
-        identities: list[int] = []
+        identities: deque[int] = deque()
         while True:
             while len(identities) < self.batch_size // self.num_instances:
                 identities.extend(rng.permutation(len(self.members)).tolist())
-            batch = [self._draw(identities.pop(0), rng) for _ in range(self.batch_size // self.num_instances)]
+            batch = [
+                self._draw(identities.popleft(), rng) for _ in range(self.batch_size // self.num_instances)
+            ]
             yield np.concatenate(batch)
 
     def _draw(self, identity: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,13 +5,15 @@ clustering it is left out; both are functions of the batch alone, whichever work
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from fastreid.config import CfgNode
 from fastreid.data.data_utils import read_image
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from mmt_plugin.host.images import UnreadableImageError
 
@@ -22,20 +24,34 @@ class TooManyUnreadableError(RuntimeError):
     """More of the training images cannot be read than DATALOADER.MAX_BAD_IMAGES allows."""
 
 
-def read_or_nan(path: str, transform: Callable[[Image.Image], Tensor], skip: bool) -> Tensor:
-    """Read and transform an image; one that cannot be read becomes NaN of the same shape where `skip` is set.
+def read_picture(path: str, skip: bool) -> Image.Image | None:
+    """The picture in a file; None for one that cannot be read where `skip` is set.
 
     Raises:
         UnreadableImageError: `skip` is not set.
     """
     try:
-        image = read_image(path)
+        return read_image(path)
     except UnreadableImageError as error:
         if not skip:
             raise
         logger.warning(f"Skipped: {error}")
-        return torch.full_like(transform(Image.new("RGB", (8, 8))), torch.nan)
-    return transform(image)
+        return None
+
+
+def marked_unreadable(images: Tensor) -> Tensor:
+    """NaN in the shape of images."""
+    return torch.full_like(images, torch.nan, dtype=torch.float32)
+
+
+def collate(samples: list) -> Any:
+    """Batch samples by torch's rules. Images are bytes, or floats where an unreadable one is among them."""
+    first = samples[0]
+    if isinstance(first, dict):
+        return {name: collate([sample[name] for sample in samples]) for name in first}
+    if isinstance(first, Tensor) and any(sample.is_floating_point() for sample in samples):
+        samples = [sample.float() for sample in samples]
+    return default_collate(samples)
 
 
 def unreadable_rows(images: Tensor) -> Tensor:
@@ -84,7 +100,7 @@ class UnreadableImages:
         """Put readable images of the batch, of the same class where there is one, in unreadable ones' places.
 
         Args:
-            batch: ``images`` B x V x 3 x H x W, ``targets`` and ``indices`` B.
+            batch: ``images`` B x V x 3 x H x W, ``targets``, ``indices`` and whatever else has B rows.
 
         Raises:
             TooManyUnreadableError: none of the batch can be read, or too many altogether.

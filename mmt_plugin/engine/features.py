@@ -14,7 +14,7 @@ from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.layers import TARGET, batch_norms, route, whole_batches
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def extract_features(model: MutualMeanTeaching, loader: DataLoader, domain: int = TARGET) -> Tensor:
     """L2-normalised features of every inference network in one pass over the images.
 

@@ -36,8 +36,7 @@ class ResumableTrainer(DefaultTrainer):
             items: the training images, for which a resumed run must be the same.
         """
         cfg = self.cfg
-        if self.raw_model.device.type == "cpu":
-            keep_freed_memory()
+        keep_freed_memory(self.raw_model.device)
         self.start_epoch, self.start_step, self.max_epoch = 0, 0, cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.warmup_iters, self.delay_epochs = cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.DELAY_EPOCHS

@@ -95,6 +95,7 @@ def load_model(run: Run) -> nn.Module:
     """
     if run.cfg.MODEL.META_ARCHITECTURE == "MutualMeanTeaching":
         return load_for_evaluation(run.cfg)
+    host.keep_freed_memory(run.cfg.MODEL.DEVICE)
     model = DefaultTrainer.build_model(without_pretraining(run.cfg))
     # fastreid's own checkpointer goes on with what fits.
     weights = load_file(run.cfg.MODEL.WEIGHTS)
@@ -126,7 +127,7 @@ def features_of_test_set(run: Run, dataset: str) -> tuple[RunFeatures, ImageData
     return RunFeatures(run.name, images.query, images.gallery, features.numpy()), images
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _extract(model: nn.Module, loader: DataLoader, flip: bool) -> torch.Tensor:
     parts = []
     with inference_context(model):

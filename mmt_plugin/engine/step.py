@@ -136,8 +136,8 @@ class TrainingStep(SimpleTrainer):
         """
         known = {**losses, "loss": total, "data_time": total.new_full((), self.data_time)}
         if self.grad_scaler is None:
-            # Sums, because they are the fastest to compute, and no NaN or infinity gets lost in them. A scaler
-            # meets overflowing gradients by itself: it skips the step and lowers its scale.
+            # Sums: nothing is faster, and no NaN or infinity gets lost in them. A scaler meets overflowing
+            # gradients by itself: it skips the step and lowers its scale.
             trained = (parameter for group in optimizer.param_groups for parameter in group["params"])
             sums = [parameter.grad.sum() for parameter in trained if parameter.grad is not None]
             known["gradient"] = torch.stack(sums).sum()

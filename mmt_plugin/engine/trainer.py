@@ -19,6 +19,7 @@ from mmt_plugin.data.build import build_train_loader, end_workers, training_item
 from mmt_plugin.data.checks import check_test_sets
 from mmt_plugin.data.joint import build_joint_loader
 from mmt_plugin.evaluation.networks import EachNetwork, EachNetworkEvaluator, network_names
+from mmt_plugin.host import keep_freed_memory
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.pseudo_labels import PseudoLabels
@@ -240,6 +241,7 @@ def load_for_evaluation(cfg: CfgNode) -> MutualMeanTeaching:
     Raises:
         CheckpointError: if the file does not fit the configured model.
     """
+    keep_freed_memory(cfg.MODEL.DEVICE)
     model = MMTTrainer.build_model(without_pretraining(cfg))
     MMTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model

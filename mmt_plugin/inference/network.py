@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmt_plugin.config import load_config
 from mmt_plugin.engine.checkpoint import CheckpointError, inference_weights, load_network
 from mmt_plugin.engine.pipeline import chosen_model
+from mmt_plugin.host import keep_freed_memory
 from mmt_plugin.modeling.network import build_network
 
 CONFIG = "config.yaml"
@@ -92,6 +93,7 @@ def locate(source: str | os.PathLike) -> ModelFile:
 
 def load(model: ModelFile, device: torch.device) -> Callable[[Tensor], Tensor]:
     """What turns pixels (B x 3 x H x W, 0-255) into features (B x D) on a device."""
+    keep_freed_memory(device)
     if model.path.name == EXPORTED["onnx"]:
         return _onnx_session(model.path, device)
     if model.is_program:

@@ -7,10 +7,9 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 from torch import Tensor
 
-from mmt_plugin.data.build import LabelledLoader, dense_ids, epoch_length, make_loader
-from mmt_plugin.data.dataset import Item, TrainImages
+from mmt_plugin.data.build import LabelledLoader, dense_ids, epoch_length, make_loader, train_images
+from mmt_plugin.data.dataset import Item
 from mmt_plugin.data.samplers import EpochBatchSampler, IdentityBatchSampler, ShuffledBatchSampler
-from mmt_plugin.data.transforms import build_train_transform
 from mmt_plugin.data.unreadable import UnreadableImages
 
 
@@ -52,7 +51,7 @@ class PairedLoader:
     def paths(self, batch: dict[str, Tensor]) -> list[str]:
         """Files of a batch's images, the source's first."""
         loaders = ((self.source, "indices"), (self.target, "target_indices"))
-        return [loader.dataset.items[i][0] for loader, key in loaders for i in batch[key].tolist()]
+        return [loader.dataset.pictures.paths[i] for loader, key in loaders for i in batch[key].tolist()]
 
     def close(self) -> None:
         """End the worker processes."""
@@ -82,10 +81,6 @@ def build_paired_loader(cfg: CfgNode, source: Sequence[Item], target: Sequence[I
 def _loader(
     cfg: CfgNode, items: Sequence[Item], sampler: EpochBatchSampler, labels: Tensor
 ) -> LabelledLoader:
-    dataset = TrainImages(
-        items, build_train_transform(cfg, num_views=1), cfg.DATALOADER.ON_BAD_IMAGE == "skip"
-    )
-    unreadable = UnreadableImages.from_config(cfg, [item[0] for item in items])
-    loader = LabelledLoader(make_loader(dataset, sampler, cfg), sampler, unreadable)
+    loader = LabelledLoader(cfg, make_loader(train_images(cfg, items, num_views=1), sampler, cfg))
     loader.labels = labels
     return loader

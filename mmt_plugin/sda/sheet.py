@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.data.transforms import build_transforms
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from mmt_plugin.data.dataset import Item, TestImages
-from mmt_plugin.data.unreadable import unreadable_rows
+from mmt_plugin.data.build import test_images
+from mmt_plugin.data.dataset import Item
+from mmt_plugin.data.unreadable import collate, unreadable_rows
 
 from .meta_arch import TO_SOURCE, TO_TARGET, StructuredDomainAdaptation
 
@@ -27,9 +27,9 @@ def sample_images(cfg: CfgNode, items: Sequence[Item], count: int) -> Tensor:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.INPUT.SIZE_TEST = cfg.INPUT.SIZE_TRAIN
-    images = TestImages(items, build_transforms(cfg, is_train=False), cfg.DATALOADER.ON_BAD_IMAGE == "skip")
+    images = test_images(cfg, items)
     chosen = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long().tolist()
-    samples = torch.stack([images[i] for i in chosen])
+    samples = collate([images[i] for i in chosen])
     return samples[~unreadable_rows(samples)]
 
 

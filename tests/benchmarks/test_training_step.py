@@ -15,7 +15,7 @@ def test_table_of_mmt_and_mmt_plus(capsys, monkeypatch):
     parser = argparse.ArgumentParser()
     training_step.add_arguments(parser)
     training_step.run(parser.parse_args(["--classes", "5", "--repeats", "1", "--opts", *OPTIONS]))
-    table = [line.split("|") for line in capsys.readouterr().out.splitlines()]
+    table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     lines = {cells[1].strip(): cells[2:-1] for cells in table}
     assert [text.strip() for text in lines["recipe"]] == list(training_step.DEFAULT_CONFIGS)
     values = {name: [float(cell) for cell in cells] for name, cells in lines.items() if "," in name}

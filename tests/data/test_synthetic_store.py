@@ -9,6 +9,7 @@ import threading
 import pytest
 from fastreid.data.datasets import DATASET_REGISTRY, Market1501
 
+from mmt_plugin.data import processes
 from mmt_plugin.data.synthetic import METRO, PLAZA, WorldSpec, ensure_domain, store
 from mmt_plugin.data.synthetic.world import FOLDERS, TRAIN, plan
 
@@ -50,7 +51,7 @@ def test_a_whole_domain_is_not_rendered_again(world, monkeypatch):
 
 
 def test_a_whole_domain_is_used_from_a_folder_that_cannot_be_locked(world, monkeypatch):
-    monkeypatch.setattr(store, "FileLock", None)
+    monkeypatch.setattr(processes, "FileLock", None)
     assert ensure_domain(world[0], PLAZA, SPEC) == world[1]
 
 

@@ -70,3 +70,23 @@ def test_forget_moments(tiny_config):
     assert set(optimizer.state) == {weights[1]}
     forget_moments(optimizer)
     assert not optimizer.state
+
+
+def test_state_is_of_live_classes_only(tiny_config):
+    """Rows and moments of 50 clusters leave nothing behind when 5 follow them, and the other way round."""
+    cfg = tiny_config()
+    model = build_model(cfg)
+    optimizer = build_optimizer(cfg, model.students)
+    size = model.students[0].heads.weight.shape[1]
+    for classes in (50, 5, 20):
+        forget_moments(optimizer, model.set_classifiers(torch.rand(classes, size), classes))
+        images = 255 * torch.rand(8, 2, 3, 64, 32)
+        optimizer.zero_grad()
+        sum(model({"images": images, "targets": torch.arange(4).repeat_interleave(2)}).values()).backward()
+        optimizer.step()
+        for student in model.students:
+            state = optimizer.state[student.heads.weight]
+            assert state["exp_avg"].shape == state["exp_avg_sq"].shape == (classes, size)
+        assert all(network.heads.weight.shape == (classes, size) for network in model.teachers)
+        kept = sum(state["exp_avg"].numel() for state in optimizer.state.values())
+        assert kept == sum(p.numel() for p in model.students.parameters() if p.requires_grad)

@@ -1,13 +1,10 @@
 """What a step asks of its device, and that asking less often changes no number."""
 
-import subprocess
-import sys
 from collections import defaultdict
 from itertools import chain
 
 import pytest
 import torch
-from tiny import REPOSITORY
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmt_plugin.engine import MMTTrainer
@@ -76,25 +73,3 @@ def test_a_step_asks_its_device_once(tiny_config, monkeypatch, recipe):
     train(tiny_config(recipe, MMT__SOURCE__PRETRAIN=False, SOLVER__MAX_EPOCH=1), resume=False)
     assert len(asked) == 2
     assert sum(asked) == len(mined) == 2 * 2
-
-
-FAULTS = """
-import resource, runpy, sys
-host = runpy.run_path("mmt_plugin/host/memory.py")
-if sys.argv[1] == "keep":
-    host["keep_freed_memory"]()
-for _ in range(3):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [bytearray(2**26) for _ in range(3)]
-    del blocks
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
-def test_freed_memory_is_there_for_the_next_step():
-    def faults(how: str) -> int:
-        command = [sys.executable, "-c", FAULTS, how]
-        return int(subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout)
-
-    assert faults("keep") < 0.1 * faults("give back")

@@ -17,12 +17,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
+
+from mmt_plugin.data.processes import only_writer
 
 from .render import render_jpeg
 from .spec import RENDERER_VERSION, WorldSpec
@@ -60,7 +60,7 @@ def ensure_domain(
     if _damage(folder, domain, spec) is None:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _only_writer(folder):
+    with only_writer(folder):
         damage = _damage(folder, domain, spec)
         if damage is None:
             return folder
@@ -104,21 +104,6 @@ def _inventory(folder: Path) -> dict[str, list[int]]:
             sizes = []
         inventory[name] = [len(sizes), sum(sizes)]
     return inventory
-
-
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the operating system frees when its holder dies."""
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("Waiting for another process that is rendering %s", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _write(folder: Path, domain: Domain, spec: WorldSpec, num_workers: int) -> None:
