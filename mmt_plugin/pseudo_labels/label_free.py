@@ -14,8 +14,8 @@ from .quality import agreement
 
 # Lists that are compared between networks, and images that are looked at where all would take long.
 NEIGHBOURS = 10
-MAX_NEIGHBOUR_LISTS = 2_000
-MAX_SILHOUETTES = 10_000
+MAX_NEIGHBOUR_LISTS = 1_000
+MAX_SILHOUETTES = 4_000
 # Similarities that are in memory at a time.
 BLOCK = 50_000_000
 
