@@ -1,4 +1,5 @@
 # Everything a newcomer needs: `make demo`, `make test`. Each sets up the virtual environment first, once.
+# `make benchmark` measures what docs/performance.md says, in about half an hour with nothing else running.
 # `make soak` injects every fault that the tests know, many times, and writes docs/faults.md.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ JOBS   ?= 2
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test lint soak clean
+.PHONY: install demo test lint soak benchmark clean
 
 install: $(STAMP)
 
@@ -35,6 +36,9 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
+
+benchmark: $(STAMP)
+	$(BIN)/python tools/benchmark.py all
 
 soak: $(STAMP)
 	$(BIN)/python tools/soak.py --output docs/faults.md
