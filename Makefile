@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo`, `make test`. Each sets up the virtual environment first, once.
-# `make evidence` runs the nightly grid (docs/results.md); `make soak` injects every fault that the tests know, many times, and
-# writes docs/faults.md.
+# `make evidence` runs the nightly grid (docs/results.md), `make benchmark` measures what docs/performance.md says; with nothing else
+# running. `make soak` injects every fault that the tests know, many times, and writes docs/faults.md.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -14,7 +14,7 @@ JOBS   ?= 2
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo evidence test lint soak clean
+.PHONY: install demo evidence test lint soak benchmark clean
 
 install: $(STAMP)
 
@@ -38,6 +38,9 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
+
+benchmark: $(STAMP)
+	$(BIN)/python tools/benchmark.py all
 
 soak: $(STAMP)
 	$(BIN)/python tools/soak.py --output docs/faults.md

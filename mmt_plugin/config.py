@@ -34,6 +34,9 @@ def add_mmt_config(cfg: CfgNode) -> None:
 
     # "auto" is CUDA where there is one, else the CPU.
     _C.MODEL.DEVICE = "auto"
+    # Keep images and convolutions with their channels last in memory: faster for large images, slower for
+    # small ones (docs/performance.md).
+    _C.MODEL.CHANNELS_LAST = False
     # ReLU after the stem's first BN. The published MMT ResNet-50 has none, its IBN-ResNet-50 has it.
     # For build_resnet_backbone; other backbones keep their own stems.
     _C.MODEL.BACKBONE.STEM_RELU = True

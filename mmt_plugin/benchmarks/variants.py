@@ -1,7 +1,6 @@
 """The same training step in other number formats, memory formats, and compiled."""
 
 import argparse
-from collections.abc import Callable
 from contextlib import ExitStack
 from statistics import median
 
@@ -14,17 +13,15 @@ from .measure import seconds
 from .ready_trainer import ReadyTrainer, ready_trainer
 
 CONFIG = "configs/synthetic/plaza2metro_mmt.yml"
-# (overrides, what is done to the trainer), by name; the first is what the others are compared with.
-VARIANTS: dict[str, tuple[list, Callable[[ReadyTrainer], None]]] = {
-    "float32": ([], lambda trainer: None),
-    "bfloat16 (SOLVER.AMP.ENABLED)": (["SOLVER.AMP.ENABLED", True], lambda trainer: None),
-    "gradient checkpointing": (
-        ["MODEL.BACKBONE.GRADIENT_CHECKPOINTING", True],
-        lambda trainer: None,
-    ),
-    "channels_last": ([], lambda trainer: trainer.raw_model.to(memory_format=torch.channels_last)),
-    "torch.compile": ([], lambda trainer: compile_backbones(trainer)),
-    "torch.compile, bfloat16": (["SOLVER.AMP.ENABLED", True], lambda trainer: compile_backbones(trainer)),
+AMP, CHECKPOINTING = "SOLVER.AMP.ENABLED", "MODEL.BACKBONE.GRADIENT_CHECKPOINTING"
+# (overrides, whether torch compiles the backbones), by name; the first is what the others are compared with.
+VARIANTS: dict[str, tuple[list, bool]] = {
+    "float32": ([], False),
+    "bfloat16": ([AMP, True], False),
+    "channels_last": (["MODEL.CHANNELS_LAST", True], False),
+    "bfloat16, channels_last": ([AMP, True, "MODEL.CHANNELS_LAST", True], False),
+    "gradient checkpointing": ([CHECKPOINTING, True], False),
+    "torch.compile": ([], True),
 }
 
 
@@ -42,11 +39,12 @@ def run(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         trainers = {}
         for name in arguments.variants:
-            overrides, change = VARIANTS[name]
+            overrides, is_compiled = VARIANTS[name]
             cfg = load_config(arguments.config_file, [*arguments.opts, *overrides])
             torch.manual_seed(0)
             trainers[name] = stack.enter_context(ready_trainer(cfg, arguments.classes))
-            change(trainers[name])
+            if is_compiled:
+                compile_backbones(trainers[name])
         device = next(iter(trainers.values())).cfg.MODEL.DEVICE
         for trainer in trainers.values():  # compiles
             trainer.one_iteration()

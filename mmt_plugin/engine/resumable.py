@@ -105,7 +105,7 @@ class ResumableTrainer(DefaultTrainer):
         seed_all_rng(int(np.random.SeedSequence([self.cfg.SEED, self.epoch]).generate_state(1)[0]))
         super().before_epoch()
         self._trainer.model = self._distribute(self.raw_model)
-        self._trainer.begin_epoch(self.epoch)
+        self._trainer.begin_epoch(self.epoch, self.steps_done)
         batches = self.data_loader.epoch(self.epoch, self.steps_done)
         self._trainer._data_loader_iter = self.stop.until_stopped(batches)
         if self.steps_done:

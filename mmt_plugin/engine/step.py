@@ -42,9 +42,9 @@ class TrainingStep(SimpleTrainer):
         self.bad_steps = 0
         self.last_was_skipped = False
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Count the skipped steps of an epoch from zero."""
-        self.epoch, self.bad_steps, self._is_first = epoch, 0, True
+    def begin_epoch(self, epoch: int, steps_done: int) -> None:
+        """Count the skipped steps of an epoch, some of whose steps may be done already, from zero."""
+        self.epoch, self.bad_steps, self._is_first = epoch, 0, steps_done == 0
         if self.limit:
             self._record_skipped()
 

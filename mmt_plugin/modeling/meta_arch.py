@@ -75,6 +75,7 @@ class MutualMeanTeaching(nn.Module):
         moco_domains: str,
         pixel_mean: list[float],
         pixel_std: list[float],
+        channels_last: bool = False,
     ):
         """
         Args:
@@ -89,6 +90,7 @@ class MutualMeanTeaching(nn.Module):
             moco_domains: "target" or "both", whose images the MoCo loss is for.
             pixel_mean: 3 channel means, of pixels in 0-255.
             pixel_std: 3 channel deviations.
+            channels_last: whether feature maps and convolutions have their channels last in memory.
         """
         super().__init__()
         self.students = nn.ModuleList(students)
@@ -109,6 +111,8 @@ class MutualMeanTeaching(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, -1, 1, 1), persistent=False)
         # Which of `inference_networks` answers in evaluation; part of the checkpoint.
         self.register_buffer("inference_index", torch.tensor(0))
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -129,6 +133,7 @@ class MutualMeanTeaching(nn.Module):
             "moco_domains": cfg.MMT.MOCO.DOMAINS,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "channels_last": cfg.MODEL.CHANNELS_LAST,
         }
 
     @property
