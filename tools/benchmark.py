@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    subjects = parser.add_subparsers(dest="subject", required=True)
+    subjects = parser.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
     for name, module in SUBJECTS.items():
         module.add_arguments(subjects.add_parser(name, help=module.__doc__))
     subjects.add_parser("all", help="every subject with its defaults, one after the other")

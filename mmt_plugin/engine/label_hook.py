@@ -78,7 +78,8 @@ class PseudoLabelHook(HookBase):
         else:
             self.labels = found
             self.trainer.restart_classifiers(found.centroids, found.num_clusters)
-        self.trainer.set_labels(self.labels.labels)
+        with timed("sampler", self.trainer.storage):
+            self.trainer.set_labels(self.labels.labels)
         with timed("recording", self.trainer.storage):
             self._keep_for_report(features)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from fastreid.engine import hooks
 from fastreid.engine.train_loop import HookBase
-from fastreid.utils.events import EventStorage, EventWriter
+from fastreid.utils.events import EventStorage
 
 from mmt_plugin.reporting.timeline import STAGES, duration
 
@@ -42,16 +42,7 @@ class TimedEvalHook(hooks.EvalHook):
 
 
 class EpochTimesHook(HookBase):
-    """Log where an epoch's time went. After the last one, write what no later epoch will: the time of its
-    checkpoint.
-    """
-
-    def __init__(self, writers: list[EventWriter]):
-        """
-        Args:
-            writers: of the scalars; empty away from the main process.
-        """
-        self.writers = writers
+    """Log where an epoch's time went."""
 
     def before_train(self) -> None:
         self._told = {name: len(self._recorded(name)) for _, name, _ in STAGES}
@@ -64,9 +55,6 @@ class EpochTimesHook(HookBase):
                 parts.append(f"{title} {duration(sum(seconds))}")
             self._told[name] = len(recorded)
         logger.info(f"epoch {trainer.epoch + 1}/{trainer.max_epoch} took | " + " | ".join(parts))
-        if trainer.epoch + 1 == trainer.max_epoch:
-            for writer in self.writers:
-                writer.write()
 
     def _recorded(self, name: str) -> list[tuple[float, int]]:
         histories = self.trainer.storage.histories()

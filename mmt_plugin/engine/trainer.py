@@ -136,7 +136,7 @@ class MMTTrainer(ResumableTrainer):
             hooks.PeriodicWriter(writers, 200),
             hooks.LRScheduler(self.optimizer, self.scheduler),
             CheckpointHook(cfg.SOLVER.CHECKPOINT_PERIOD),
-            EpochTimesHook(writers),
+            EpochTimesHook(),
             self.stop,
         ]
         return [hook for hook in ret if hook is not None]
@@ -154,8 +154,7 @@ class MMTTrainer(ResumableTrainer):
         """Train on these N labels from the next epoch on; -1 leaves an image out. In a joint label space they
         are those of the target, counted from 0.
         """
-        with timed("sampler", self.storage):
-            self.data_loader.set_labels(labels)
+        self.data_loader.set_labels(labels)
 
     def restart_classifiers(self, rows: np.ndarray | None, num_classes: int) -> None:
         """Give all networks new classifier rows, C x D (random where None), after the source classes, and
