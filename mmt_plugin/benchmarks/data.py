@@ -5,7 +5,6 @@ decode and resize each image once.
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +23,8 @@ from mmt_plugin.data.build import LabelledLoader, build_train_loader
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.data.transforms import build_train_transform, seeded
 from mmt_plugin.host import keep_freed_memory
+
+from .measure import seconds
 
 DEFAULT_CONFIG = "configs/mmt/market2duke.yml"
 # Height and width of the files: Market-1501's; CUHK03's, roughly; a person in front of a 1080p camera.
@@ -56,8 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
             cfg.merge_from_list(["MODEL.DEVICE", "cpu", "SOLVER.ITERS_PER_EPOCH", 0])
             items = write_images(Path(folder), arguments.images, height, width)
             ways = ways_to_batches(cfg, items, Path(folder, "cache"))
-            seconds = in_turns(ways, arguments.rounds)
-            per_image = {name: value / arguments.images for name, value in seconds.items()}
+            taken = in_turns(ways, arguments.rounds)
+            per_image = {name: value / arguments.images for name, value in taken.items()}
             reference = per_image["fastreid's transform, once a view"]
             rows += [[size, name, 1 / value, reference / value] for name, value in per_image.items()]
             steps = in_turns(steps_of_an_image(cfg, items), arguments.rounds)
@@ -156,11 +157,8 @@ def steps_of_an_image(cfg: CfgNode, items: list[Item]) -> dict[str, Callable[[],
 
 def in_turns(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each action; they take turns, so that what else the machine does hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for repeat in range(rounds + 1):  # the first warms up
-        for name, action in actions.items():
-            start = time.perf_counter()
-            action()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    # The first turn warms up.
+    turns = [{name: seconds(action, "cpu") for name, action in actions.items()} for _ in range(rounds + 1)]
+    return {
+        name: statistics.median(turn[name] for turn in turns[1:]) for name in actions
+    }

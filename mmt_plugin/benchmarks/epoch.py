@@ -41,8 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
         cameras = rng.integers(0, CAMERAS, arguments.images)
         batches = (cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.SOLVER.ITERS_PER_EPOCH)
         sampler = IdentityBatchSampler(cameras, *batches, seed=cfg.SEED)
-        for parameter in trainer.raw_model.students.parameters():
-            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        give_gradients(trainer)
         turns = [start(trainer, sampler, labels, features) for _ in range(arguments.repeats)]
     rows = [[name, 1000 * median(turn[name] for turn in turns)] for name in turns[0]]
     rows.append(["together", 1000 * median(sum(turn.values()) for turn in turns)])
@@ -51,6 +50,12 @@ def run(arguments: argparse.Namespace) -> None:
         f"D = {size}, {len(trainer.raw_model.students)} pairs; medians of {arguments.repeats}\n"
     )
     print(tabulate(rows, headers=["stage", "ms"], tablefmt="github", floatfmt=".1f"))
+
+
+def give_gradients(trainer: ReadyTrainer) -> None:
+    """Zero gradients of all students, for optimiser steps without a backward pass."""
+    for parameter in trainer.raw_model.students.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
 
 
 def start(

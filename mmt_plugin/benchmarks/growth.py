@@ -24,7 +24,7 @@ from mmt_plugin.pseudo_labels import PseudoLabels, cluster, label_free_quality
 from mmt_plugin.pseudo_labels.stages import Stages
 
 from .data import write_images
-from .epoch import start
+from .epoch import give_gradients, start
 from .features import clustered_features
 from .measure import seconds
 from .ready_trainer import ReadyTrainer, ready_trainer
@@ -52,8 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     cfg = load_config(arguments.config_file, arguments.opts)
     columns = []
     with ready_trainer(cfg, classes=10) as trainer:
-        for parameter in trainer.raw_model.students.parameters():
-            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        give_gradients(trainer)
         size = trainer.raw_model.students[0].heads.weight.shape[1]
         cluster(clustered_features(WARM_UP, size)[0], cfg)
         for count in arguments.images:

@@ -1,34 +1,29 @@
 """The times of an epoch's stages: each counted once, in the epoch it belongs to."""
 
 import json
-import logging
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from fastreid.utils.events import EventStorage
+from logs import messages_of
 
 from mmt_plugin.engine.pipeline import train
 from mmt_plugin.engine.stage_times import EpochTimesHook
 
 
 @pytest.fixture
-def lines():
-    """The log's lines of epochs, as they come."""
-    found: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: found.append(record.getMessage()) if " took | " in record.msg else None
-    logger = logging.getLogger("fastreid.mmt")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield found
-    logger.removeHandler(handler)
-    logger.setLevel(level)
+def messages():
+    with messages_of("fastreid.mmt") as found:
+        yield found
 
 
-def test_each_epoch_tells_its_own_times(lines):
+def lines_of(messages: list[str]) -> list[str]:
+    return [message for message in messages if " took | " in message]
+
+
+def test_each_epoch_tells_its_own_times(messages):
     storage, hook = EventStorage(), EpochTimesHook()
     hook.trainer = SimpleNamespace(storage=storage, max_epoch=3)
     storage.put_scalar("training_seconds", 99.0, smoothing_hint=False)  # of before a resumption
@@ -40,17 +35,17 @@ def test_each_epoch_tells_its_own_times(lines):
         for value in seconds:
             storage.put_scalar(f"{stage}_seconds", value, smoothing_hint=False)
         hook.after_epoch()
-    assert lines == [
+    assert lines_of(messages) == [
         "epoch 1/3 took | training 1.0 s",
         "epoch 2/3 took | checkpoint 2.0 s",
         "epoch 3/3 took | features for the labels 3.5 s",
     ]
 
 
-def test_a_run_records_every_stage(tiny_config, lines):
+def test_a_run_records_every_stage(tiny_config, messages):
     cfg = tiny_config(REPORT__ENABLED=True)
     train(cfg, resume=False)
-    first, last = lines[-2:]
+    first, last = lines_of(messages)[-2:]
     start = (
         r"took \| features for the labels .* \| clustering .* \| judging the labels .* \| classifier rows .* "
         r"\| optimiser reset .* \| labels to the sampler .* \| records for the report .* \| training .*"

@@ -1,10 +1,10 @@
 """Features to cluster, and the published Jaccard distance as the obvious dense loop."""
 
-import logging
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from logs import messages_of
 
 
 def _identity_features(num_images, size, *, noise=0.35, per_identity=12, seed=0):
@@ -132,14 +132,6 @@ def settings():
 
 @pytest.fixture
 def log_lines():
-    """Messages of the room's logger, whatever handlers and propagation other code has set up."""
-    lines = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())
-    logger = logging.getLogger("fastreid.mmt.pseudo_labels")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield lines
-    logger.removeHandler(handler)
-    logger.setLevel(level)
+    """Messages of the room's logger."""
+    with messages_of("fastreid.mmt.pseudo_labels") as lines:
+        yield lines
