@@ -159,6 +159,4 @@ def in_turns(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str,
     """Median seconds of each action; they take turns, so that what else the machine does hits all alike."""
     # The first turn warms up.
     turns = [{name: seconds(action, "cpu") for name, action in actions.items()} for _ in range(rounds + 1)]
-    return {
-        name: statistics.median(turn[name] for turn in turns[1:]) for name in actions
-    }
+    return {name: statistics.median(turn[name] for turn in turns[1:]) for name in actions}
