@@ -47,8 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _prepare(config_file: str, options: list, classes: int) -> SimpleNamespace:
-    logging.disable(logging.INFO)
     stack = ExitStack()
+    logging.disable(logging.INFO)
+    stack.callback(logging.disable, logging.NOTSET)
     trainer = stack.enter_context(ready_trainer(load_config(config_file, options), classes))
     return SimpleNamespace(stack=stack, trainer=trainer)
 
