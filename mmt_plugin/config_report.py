@@ -10,6 +10,8 @@ def add_report_config(cfg: CfgNode) -> None:
     cfg.REPORT.ENABLED = True
     # Target images whose features are kept for the map of features.
     cfg.REPORT.SAMPLE = 1200
+    # Where identities are known: how many pseudo labels are wrong, and how far the teachers agree with them.
+    cfg.REPORT.LABEL_NOISE = False
     # Project of Weights & Biases that gets all scalars, beside metrics.json and TensorBoard; empty for none.
     cfg.REPORT.WANDB_PROJECT = ""
 

@@ -18,6 +18,7 @@ FREE_KEYS = (
     "TEST.EVAL_PERIOD",
     "REPORT.ENABLED",
     "REPORT.SAMPLE",
+    "REPORT.LABEL_NOISE",
     "REPORT.WANDB_PROJECT",
 )
 # A resumed run may also go on for longer, and no longer needs to know where its source models were.

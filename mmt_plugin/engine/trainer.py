@@ -35,6 +35,7 @@ from .hooks import (
     UnreadableHook,
 )
 from .label_hook import LABEL_FREE, FinalQualityHook, GroundTruthHook, PseudoLabelHook
+from .label_noise import LabelNoiseHook
 from .optimizer import build_optimizer, forget_moments
 from .resumable import ResumableTrainer
 from .selection import BestModelHook, SelectionHook, StableSelectionHook
@@ -124,6 +125,7 @@ class MMTTrainer(ResumableTrainer):
             self.run_state,
             SourceClassesHook(cfg, self.source_items) if self.source_items else None,
             self.label_hook,
+            LabelNoiseHook(self.label_hook.truth) if clustered and cfg.REPORT.LABEL_NOISE else None,
             TrainingTimeHook(),
             EMAHook(cfg.MMT.EMA.ALPHA, cfg.MMT.EMA.WARMUP) if cfg.MMT.EMA.ENABLED else None,
             ProgressBar(),

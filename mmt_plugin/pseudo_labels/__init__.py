@@ -11,7 +11,7 @@ from .label_free import common_neighbours, label_free_quality, silhouette, stabi
 from .labels import PseudoLabels
 from .must_link import link_tracklets
 from .neighbours import Neighbours, nearest_neighbours
-from .quality import agreement
+from .quality import agreement, cluster_identities
 from .reliability import reliable_labels
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "agreement",
     "camera_aware_jaccard_graph",
     "cluster",
+    "cluster_identities",
     "common_neighbours",
     "dbscan",
     "graph_from_neighbours",

@@ -1,6 +1,7 @@
 """How well pseudo labels agree with annotations, for logs only: training never sees it. Shapes: N images."""
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from .labels import with_singletons
@@ -33,3 +34,17 @@ def agreement(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "ARI": float(adjusted_rand_score(truth, labels)),
         "NMI": float(normalized_mutual_info_score(truth, labels)),
     }
+
+
+def cluster_identities(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The commonest identity of each cluster, C integers; of equally common ones the smallest.
+
+    Args:
+        labels: N integers, dense from 0; -1 for an image of no cluster.
+        truth: N integers from 0.
+    """
+    clustered = labels >= 0
+    ones = np.ones(np.count_nonzero(clustered), int)
+    # Entries of the same place add up.
+    counts = csr_array((ones, (labels[clustered], truth[clustered])))
+    return counts.argmax(axis=1)

@@ -181,6 +181,8 @@ def test_defaults_are_the_standard_world(world_config):
         ("IMAGE_SIZE", [8, 8]),
         ("DISTRACTOR_RATIO", -0.1),
         ("JUNK_RATIO", -0.1),
+        ("TRAIN_IMBALANCE", -0.1),
+        ("TRAIN_DISTRACTOR_RATIO", -0.1),
         ("NUM_WORKERS", -2),
     ],
 )
@@ -198,8 +200,64 @@ def test_different_worlds_have_different_folders():
         WorldSpec(seed=2).tag,
         WorldSpec(cameras=5).tag,
         WorldSpec(image_size=(64, 32)).tag,
+        WorldSpec(train_imbalance=0.5).tag,
+        WorldSpec(train_distractor_ratio=0.5).tag,
     }
-    assert len(tags) == 4
+    assert len(tags) == 6
+
+
+def test_the_standard_world_keeps_the_folder_it_always_had():
+    assert WorldSpec().tag == "200+200ids_seed1_6226c83f"
+
+
+def test_unequal_identities_together_have_as_many_images():
+    equal, unequal = (
+        Counter(shot.pid for shot in plan(spec, METRO) if shot.folder == TRAIN)
+        for spec in (WorldSpec(), WorldSpec(train_imbalance=0.7))
+    )
+    assert set(equal.values()) == {10}
+    assert unequal.keys() == equal.keys()
+    assert min(unequal.values()) >= 2
+    assert max(unequal.values()) > 30
+    assert np.std(np.log(list(unequal.values()))) == pytest.approx(0.7, abs=0.1)
+    assert sum(unequal.values()) == pytest.approx(2000, rel=0.03)
+
+
+def test_distractors_of_the_training_set_change_nothing_but_the_training_set():
+    plain, noisy = (plan(WorldSpec(train_distractor_ratio=ratio), METRO) for ratio in (0, 0.5))
+    added = [shot for shot in noisy if shot.folder == TRAIN and shot.kind is not Kind.PERSON]
+    assert len(added) == 1000
+    assert {shot.pid for shot in added} == {0}
+    assert len({shot.person for shot in added}) == 1000
+    assert 0.3 < np.mean([shot.kind is Kind.BACKGROUND for shot in added]) < 0.5
+    strangers = {shot.person for shot in noisy if shot.folder == GALLERY and shot.kind is Kind.STRANGER}
+    assert strangers.isdisjoint(shot.person for shot in added)
+
+    def people(shots):
+        return [(shot.folder, shot.kind, shot.person, shot.camera) for shot in shots if shot not in added]
+
+    assert people(noisy) == people(plain)
+
+
+def test_each_training_distractor_is_an_identity_of_its_own(world_config, tmp_path):
+    sizes = ["TRAIN_IDS", 3, "TEST_IDS", 2, "TRAIN_DISTRACTOR_RATIO", 0.2, "NUM_WORKERS", 0]
+    world_config.SYNTHETIC.merge_from_list(sizes)
+    synthetic.configure(world_config)
+    found = Counter(item[1] for item in synthetic.SynthMetro(root=str(tmp_path)).train)
+    assert sorted(found.values()) == [1] * 6 + [10] * 3
+
+
+def test_every_test_image_of_a_person_can_be_a_query(world_config, tmp_path):
+    world_config.SYNTHETIC.merge_from_list(["TRAIN_IDS", 2, "TEST_IDS", 5, "NUM_WORKERS", 0])
+    synthetic.configure(world_config)
+    some = synthetic.SynthMetro(root=str(tmp_path))
+    world_config.SYNTHETIC.ALL_QUERIES = True
+    synthetic.configure(world_config)
+    every = synthetic.SynthMetro(root=str(tmp_path))
+    assert (len(some.query), len(every.query)) == (10, 50)
+    assert sorted(every.gallery) == sorted(some.query + some.gallery)
+    assert set(every.query) == {item for item in every.gallery if item[1] > 0}
+    assert every.train == some.train
 
 
 def test_contact_sheet(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmt_plugin.pseudo_labels import agreement
+from mmt_plugin.pseudo_labels import agreement, cluster_identities
 
 
 def pair_counting_ari(labels, truth):
@@ -39,3 +39,8 @@ def test_nothing_clustered_is_chance_level():
 def test_shapes_that_do_not_fit(labels, truth):
     with pytest.raises(ValueError, match="expected labels and truth"):
         agreement(np.array(labels), np.array(truth))
+
+
+def test_identities_of_clusters_are_the_commonest():
+    labels, truth = np.array([0, 0, 0, 1, 1, 2, -1, -1]), np.array([3, 4, 4, 7, 2, 5, 9, 9])
+    assert cluster_identities(labels, truth).tolist() == [4, 2, 5]

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from .spec import WorldSpec, current_num_workers, current_spec
+from .spec import WorldSpec, current_all_queries, current_num_workers, current_spec
 from .store import ensure_domain
 from .world import DISTRACTOR_PID, DOMAINS, GALLERY, JUNK_PID, QUERY, TRAIN
 
@@ -35,7 +35,12 @@ class SyntheticDataset(ImageDataset):
         self.dataset_dir = str(
             ensure_domain(root, DOMAINS[self.domain_name], self.spec, current_num_workers())
         )
-        super().__init__(self._read(TRAIN, is_train=True), self._read(QUERY), self._read(GALLERY), **kwargs)
+        query, gallery = self._read(QUERY), self._read(GALLERY)
+        if current_all_queries():
+            # The host never compares a query with images of the same person and camera, such as itself.
+            gallery = query + gallery
+            query = [item for item in gallery if item[1] != DISTRACTOR_PID]
+        super().__init__(self._read(TRAIN, is_train=True), query, gallery, **kwargs)
 
     @property
     def dataset_name(self) -> str:
@@ -51,7 +56,9 @@ class SyntheticDataset(ImageDataset):
                 continue
             camera -= 1
             if is_train:
-                items.append((str(path), f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camera}"))
+                # Strangers are all different.
+                name = path.stem if pid == DISTRACTOR_PID else pid
+                items.append((str(path), f"{self.dataset_name}_{name}", f"{self.dataset_name}_{camera}"))
             else:
                 items.append((str(path), pid, camera))
         return items

@@ -10,6 +10,8 @@ from fastreid.config import CfgNode as CN
 
 # Part of every folder's name: raise it whenever the same spec would give other pictures.
 RENDERER_VERSION = 1
+# Fields of `WorldSpec` that came later; 0 is the world as it was before them.
+LATER_FIELDS = ("train_imbalance", "train_distractor_ratio")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class WorldSpec:
         image_size: height and width in pixels.
         distractor_ratio: gallery images of strangers and background (pid 0), as a share of the others.
         junk_ratio: gallery images with hopeless boxes (pid -1), as a share of the others.
+        train_imbalance: standard deviation of the logarithm of the number of training images of an identity;
+            0: all have the same number.
+        train_distractor_ratio: training images of strangers and background, each of an identity of its own,
+            as a share of the others.
     """
 
     seed: int = 1
@@ -37,6 +43,8 @@ class WorldSpec:
     image_size: tuple[int, int] = (128, 64)
     distractor_ratio: float = 0.1
     junk_ratio: float = 0.03
+    train_imbalance: float = 0.0
+    train_distractor_ratio: float = 0.0
 
     def __post_init__(self) -> None:
         height, width = self.image_size if len(self.image_size) == 2 else (0, 0)
@@ -70,6 +78,13 @@ class WorldSpec:
             ),
             ("DISTRACTOR_RATIO", self.distractor_ratio, self.distractor_ratio >= 0, "must not be negative"),
             ("JUNK_RATIO", self.junk_ratio, self.junk_ratio >= 0, "must not be negative"),
+            ("TRAIN_IMBALANCE", self.train_imbalance, self.train_imbalance >= 0, "must not be negative"),
+            (
+                "TRAIN_DISTRACTOR_RATIO",
+                self.train_distractor_ratio,
+                self.train_distractor_ratio >= 0,
+                "must not be negative",
+            ),
         ]
         problems = [
             f"SYNTHETIC.{key} is {value}; it {rule}" for key, value, holds, rule in rules if not holds
@@ -77,10 +92,17 @@ class WorldSpec:
         if problems:
             raise ValueError("\n".join(problems))
 
+    def described(self) -> dict[str, object]:
+        """All attributes, as JSON holds them. Those that came later are left out where they change nothing:
+        worlds of earlier versions keep their folders.
+        """
+        values = {**asdict(self), "image_size": list(self.image_size)}
+        return {name: value for name, value in values.items() if value or name not in LATER_FIELDS}
+
     @property
     def tag(self) -> str:
         """Part of a folder's name that tells two worlds apart: sizes for people, a digest for certainty."""
-        everything = json.dumps({**asdict(self), "renderer": RENDERER_VERSION}, sort_keys=True)
+        everything = json.dumps({**self.described(), "renderer": RENDERER_VERSION}, sort_keys=True)
         digest = hashlib.sha256(everything.encode()).hexdigest()[:8]
         return f"{self.train_ids}+{self.test_ids}ids_seed{self.seed}_{digest}"
 
@@ -104,6 +126,12 @@ def add_synthetic_config(cfg: CN) -> None:
     # Gallery images of strangers and background (pid 0) and hopeless boxes (pid -1), as shares of the rest.
     node.DISTRACTOR_RATIO = default.distractor_ratio
     node.JUNK_RATIO = default.junk_ratio
+    # Standard deviation of the logarithm of an identity's number of training images; 0: all have the same.
+    node.TRAIN_IMBALANCE = default.train_imbalance
+    # Training images of strangers and background, each an identity of its own, as a share of the rest.
+    node.TRAIN_DISTRACTOR_RATIO = default.train_distractor_ratio
+    # Ask for every test image of a person, not for two: more queries, finer metrics. Draws no other picture.
+    node.ALL_QUERIES = False
     # Processes that render on first use; -1: one for each CPU, 0: this one only. Never changes a picture.
     node.NUM_WORKERS = -1
 
@@ -112,9 +140,10 @@ def add_synthetic_config(cfg: CN) -> None:
 class _Current:
     spec: WorldSpec
     num_workers: int
+    all_queries: bool
 
 
-_current = _Current(WorldSpec(), -1)
+_current = _Current(WorldSpec(), -1, False)
 
 
 def spec_from_config(cfg: CN) -> WorldSpec:
@@ -141,7 +170,7 @@ def configure(cfg: CN) -> WorldSpec:
         raise ValueError(
             f"SYNTHETIC.NUM_WORKERS is {num_workers}; it must be -1 (every CPU), 0 (this process) or a count"
         )
-    _current.spec, _current.num_workers = spec, num_workers
+    _current.spec, _current.num_workers, _current.all_queries = spec, num_workers, cfg.SYNTHETIC.ALL_QUERIES
     return spec
 
 
@@ -153,3 +182,8 @@ def current_spec() -> WorldSpec:
 def current_num_workers() -> int:
     """The number of rendering processes set by :func:`configure`; -1 stands for one for each CPU."""
     return _current.num_workers
+
+
+def current_all_queries() -> bool:
+    """Whether every test image of a person is a query, as set by :func:`configure`."""
+    return _current.all_queries

@@ -17,7 +17,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
@@ -90,7 +89,7 @@ def _description(domain: Domain, spec: WorldSpec) -> dict[str, object]:
     return {
         "domain": domain.name,
         "renderer": RENDERER_VERSION,
-        "spec": {**asdict(spec), "image_size": list(spec.image_size)},
+        "spec": spec.described(),
     }
 
 

@@ -22,6 +22,10 @@ TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 FOLDERS = (TRAIN, QUERY, GALLERY)
 QUERIES_PER_ID = 2
 DISTRACTOR_PID, JUNK_PID = 0, -1
+# Of distractors, how many show no person; and the number of the first stranger of a training set, above those
+# of galleries and of passers-by.
+BACKGROUND_SHARE, FIRST_STRANGER = 0.4, 1 << 20
+MIN_TRAIN_IMAGES = 2
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Stream(IntEnum):
     ROUTE = 4
     WALK = 5
     SHOT = 6
+    TRAINING_COUNTS = 7
+    TRAINING_DISTRACTORS = 8
 
 
 def stream(spec: WorldSpec, domain: Domain, purpose: Stream, *key: int) -> np.random.Generator:
@@ -116,10 +122,17 @@ def plan(spec: WorldSpec, domain: Domain) -> list[Shot]:
         counters[camera] += 1
         return Shot(folder, kind, person, camera, counters[camera], step)
 
+    def distractors(folder: str, count: int, rng: np.random.Generator, first: int) -> Iterator[Shot]:
+        for number in range(first, first + count):
+            kind = Kind.BACKGROUND if rng.random() < BACKGROUND_SHARE else Kind.STRANGER
+            yield shot(folder, kind, number, int(rng.integers(1, spec.cameras + 1)), 0)
+
     shots = []
-    for person in train_ids:
-        for camera, step in _visits(spec, domain, person, spec.train_images_per_id):
+    for person, images in zip(train_ids, _training_counts(spec, domain), strict=True):
+        for camera, step in _visits(spec, domain, person, images):
             shots.append(shot(TRAIN, Kind.PERSON, person, camera, step))
+    strangers = round(spec.train_distractor_ratio * len(shots))
+    shots += distractors(TRAIN, strangers, stream(spec, domain, Stream.TRAINING_DISTRACTORS), FIRST_STRANGER)
     for person in test_ids:
         asked: set[int] = set()
         for camera, step in _visits(spec, domain, person, spec.test_images_per_id):
@@ -129,13 +142,19 @@ def plan(spec: WorldSpec, domain: Domain) -> list[Shot]:
 
     genuine = spec.test_ids * (spec.test_images_per_id - QUERIES_PER_ID)
     rng = stream(spec, domain, Stream.ROUTE, 0)
-    for number in range(round(spec.distractor_ratio * genuine)):
-        kind = Kind.BACKGROUND if rng.random() < 0.4 else Kind.STRANGER
-        shots.append(shot(GALLERY, kind, number, int(rng.integers(1, spec.cameras + 1)), 0))
+    shots += distractors(GALLERY, round(spec.distractor_ratio * genuine), rng, 0)
     for _ in range(round(spec.junk_ratio * genuine)):
         person = int(rng.choice(test_ids))
         shots.append(shot(GALLERY, Kind.JUNK, person, int(rng.integers(1, spec.cameras + 1)), 0))
     return shots
+
+
+def _training_counts(spec: WorldSpec, domain: Domain) -> list[int]:
+    """Training images of each identity: log-normal, together about as many as if all had the same number."""
+    rng = stream(spec, domain, Stream.TRAINING_COUNTS)
+    weights = np.exp(spec.train_imbalance * rng.standard_normal(spec.train_ids))
+    counts = np.round(spec.train_images_per_id * weights / weights.mean()).astype(int)
+    return np.maximum(counts, MIN_TRAIN_IMAGES).tolist()
 
 
 def _visits(spec: WorldSpec, domain: Domain, person: int, images: int) -> Iterator[tuple[int, int]]:
