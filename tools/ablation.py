@@ -27,6 +27,7 @@ from mmt_plugin.evidence.curves import PICTURE, draw_curves
 from mmt_plugin.evidence.errors import EvidenceError
 from mmt_plugin.evidence.evidence import fill
 from mmt_plugin.evidence.grid import Grid, load_grid
+from mmt_plugin.evidence.noise import draw_label_noise
 from mmt_plugin.evidence.page import draw_page
 from mmt_plugin.evidence.results import read_results
 from mmt_plugin.evidence.runner import OUTPUT, Failure
@@ -68,6 +69,8 @@ def show(grid: Grid, results: Path, output: Path) -> None:
     """Print a grid's table, draw its curves, and say where things lie."""
     found = read_results(results, grid)
     print(f"\n{grid.title}\n\n{draw_table(grid, found, minutes=True)}\n")
+    if noise := draw_label_noise(grid, found):
+        print(f"Wrong labels\n\n{noise}\n")
     places = {}
     picture = results / grid.name / PICTURE
     if draw_curves(grid, found, picture):

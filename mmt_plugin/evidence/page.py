@@ -4,7 +4,11 @@
     ...
     <!-- end -->
 
-is replaced by the table of configs/ablation/mmt.yml.
+is replaced by the table of configs/ablation/mmt.yml, and what stands after
+
+    <!-- label noise: mmt -->
+
+by the table of how wrong the labels of its runs were.
 """
 
 import re
@@ -12,12 +16,13 @@ from pathlib import Path
 
 from .errors import EvidenceError
 from .grid import load_grid
+from .noise import draw_label_noise
 from .results import read_results
 from .stages import REPOSITORY
 from .table import draw_commands, draw_table
 
 GRIDS = REPOSITORY / "configs" / "ablation"
-START = re.compile(r"^<!-- table: (?P<name>[\w-]+) -->$", re.MULTILINE)
+START = re.compile(r"^<!-- (?P<kind>table|label noise): (?P<name>[\w-]+) -->$", re.MULTILINE)
 END = "<!-- end -->"
 
 
@@ -37,13 +42,15 @@ def draw_page(text: str, results: Path) -> str:
         following = START.search(text, found.end())
         if end < 0 or (following and following.start() < end):
             raise EvidenceError(f"{found.group()} has no {END} after it")
-        parts += [text[position : found.end()], f"\n\n{_draw(found['name'], results)}\n\n"]
+        parts += [text[position : found.end()], f"\n\n{_draw(found['kind'], found['name'], results)}\n\n"]
         position = end
     return "".join([*parts, text[position:]])
 
 
-def _draw(name: str, folder: Path) -> str:
+def _draw(kind: str, name: str, folder: Path) -> str:
     grid = load_grid(GRIDS / f"{name}.yml")
     results = read_results(folder, grid)
+    if kind == "label noise":
+        return draw_label_noise(grid, results) or "No run of this grid recorded it."
     table = draw_table(grid, results)
     return f"{table}\n\n{draw_commands(grid, results)}" if any(results.values()) else table

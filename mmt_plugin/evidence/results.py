@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mmt_plugin.engine.label_noise import NAMES as NOISE
+from mmt_plugin.engine.label_noise import PREFIX
 from mmt_plugin.engine.pipeline import RESULTS
 from mmt_plugin.host.checkpoint import replace_when_complete
 from mmt_plugin.reporting.scalars import Scalars, read_scalars
@@ -23,6 +25,8 @@ from .stages import Stage, command_by_hand
 METRICS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 # Scalars of a label step that are kept.
 LABEL_SCALARS = ("ARI", "NMI", "clusters", "unclustered")
+# Scalars of an epoch's training that are kept.
+TRAINING_SCALARS = ("mAP", *(PREFIX + name for name in NOISE))
 # Digits after the decimal point; metrics are in percent.
 DIGITS = 4
 NAME = re.compile(r"(?P<slug>.+)_seed(?P<seed>\d+)\.json")
@@ -40,7 +44,8 @@ class Result:
         clusters: after the last label step; None where nothing was clustered.
         minutes: that it took.
         images_per_bn: images that share BN statistics; None if it was not recorded.
-        curves: by scalar, pairs [iterations that were complete, value]: mAP, and what label steps tell.
+        curves: by scalar, pairs [iterations that were complete, value]: mAP, what label steps tell, and how
+            wrong the labels were.
         versions: of torch, as the run's log has it (None: no log), and of the plugin that wrote this file.
         recipe: the configuration's keys, see `Recipe`.
         sources: of each source model the keys whose values are not the recipe's.
@@ -148,7 +153,8 @@ def _read(path: Path) -> Result:
 
 
 def _curves(scalars: Scalars) -> dict[str, list[list[float]]]:
-    found = {"mAP": scalars.training.get("mAP")} | {name: scalars.labels.get(name) for name in LABEL_SCALARS}
+    found = {name: scalars.training.get(name) for name in TRAINING_SCALARS}
+    found |= {name: scalars.labels.get(name) for name in LABEL_SCALARS}
     return {
         name: [
             [round(epoch * scalars.iters_per_epoch), round(value, DIGITS)]

@@ -1,0 +1,58 @@
+"""How much of the wrong labels' weight a grid's losses take away, epoch by epoch."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from tabulate import tabulate
+
+from mmt_plugin.engine.label_noise import PREFIX
+
+from .grid import Grid
+from .results import Result
+
+HEADERS = (
+    "",
+    "seeds",
+    "wrong labels, %",
+    "weight left to them",
+    "to right ones",
+    "wrong triplets, %",
+    "weight left to them",
+    "to right ones",
+)
+CAPTION = (
+    "By epoch, means over seeds, of the images trained on. A label is wrong where the image's person "
+    "is not the commonest of its cluster, a mined triplet where its positive is another person or its "
+    "negative the same. Weight: 1 is what hard labels give; the soft loss of weight w leaves 1 - w + w p, "
+    "p the teacher's probability of the label, and of a triplet, that its positive is nearer."
+)
+
+
+def draw_label_noise(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
+    """The table in Markdown, of those rows whose runs recorded it (REPORT.LABEL_NOISE); "" without any."""
+    body = []
+    for row in grid.rows:
+        runs = [run for run in results[row.name].values() if f"{PREFIX}wrong" in run.curves]
+        if runs:
+            body.append([row.name, str(len(runs)), *_cells(runs, "wrong", "p", "MMT.SOFT_CE_WEIGHT")])
+            body[-1] += _cells(runs, "triplets_wrong", "t", "MMT.SOFT_TRI_WEIGHT")
+    if not body:
+        return ""
+    return f"{tabulate(body, headers=HEADERS, tablefmt='github', disable_numparse=True)}\n\n{CAPTION}"
+
+
+def _cells(runs: Sequence[Result], share: str, probability: str, key: str) -> list[str]:
+    """The share of wrong ones, and the weight left to wrong and to right ones."""
+    soft = runs[0].recipe[key]
+    wrong = 100 * _by_epoch(runs, share)
+    weights = [1 - soft + soft * _by_epoch(runs, f"{probability}_{which}") for which in ("wrong", "right")]
+    return [_joined(wrong, "{:.0f}"), *(_joined(weight, "{:.2f}") for weight in weights)]
+
+
+def _by_epoch(runs: Sequence[Result], name: str) -> np.ndarray:
+    """Mean of a scalar over runs, one value an epoch."""
+    return np.mean([[value for _, value in run.curves[PREFIX + name]] for run in runs], axis=0)
+
+
+def _joined(values: np.ndarray, form: str) -> str:
+    return ", ".join(form.format(value).removeprefix("0") or "0" for value in values)
