@@ -12,6 +12,7 @@ rows:
   MMT:
   constant alpha:
     overrides: {MMT.EMA.WARMUP: False}
+    reference: MMT                            # instead of the grid's
     note: one line about it
 """
 
@@ -32,7 +33,7 @@ from .recipe import expected_recipe, source_seeds
 # statistics re-estimated on the target's training images.
 KINDS = ("train", "source", "bn_statistics")
 GRID_KEYS = {"title", "config", "overrides", "reference", "curves", "rows"}
-ROW_KEYS = {"kind", "config", "overrides", "note"}
+ROW_KEYS = {"kind", "config", "overrides", "reference", "note"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Row:
         kind: of KINDS.
         config: its recipe's file.
         overrides: of the recipe, by dotted key; names in MMT.WEIGHTS may hold {seed}, {source1}, {source2}.
+        reference: name of the row that it is compared with, or None.
         note: what is to be said of it, or "".
     """
 
@@ -51,6 +53,7 @@ class Row:
     kind: str
     config: Path
     overrides: Mapping[str, Any]
+    reference: str | None = None
     note: str = ""
 
     @property
@@ -77,14 +80,12 @@ class Grid:
         path: of its file.
         title: of the table.
         rows: in the table's order.
-        reference: name of the row that the others are compared with, or None.
         curves: names of the rows whose learning curves are drawn.
     """
 
     path: Path
     title: str
     rows: tuple[Row, ...]
-    reference: str | None
     curves: tuple[str, ...]
 
     @property
@@ -128,14 +129,16 @@ def load_grid(path: Path, options: Sequence = ()) -> Grid:
     if not isinstance(rows, dict) or not rows:
         raise EvidenceError(f"{path}: rows must name at least one row")
     common = {"config": tree.get("config"), "overrides": _mapping(f"{path}", tree.get("overrides"))}
+    common["reference"] = tree.get("reference")
     last = dict(zip(options[::2], options[1::2], strict=False))
     if len(options) % 2:
         raise EvidenceError(f"--opts are pairs KEY VALUE; {options[-1]!r} has no value")
     table = tuple(_row(path, str(name), entry, common, last) for name, entry in rows.items())
     curves = tree.get("curves") or [row.name for row in table if row.kind == "train"]
     title = str(tree.get("title") or path.stem)
-    grid = Grid(path, title, table, tree.get("reference"), tuple(curves))
-    for key, names in (("reference", [grid.reference] if grid.reference else []), ("curves", grid.curves)):
+    grid = Grid(path, title, table, tuple(curves))
+    references = [row.reference for row in table if row.reference]
+    for key, names in (("reference", references), ("curves", grid.curves)):
         for name in names:
             if name not in [row.name for row in grid.rows]:
                 raise EvidenceError(f"{path}: {key}: there is no row {name!r}; there are {grid._row_names()}")
@@ -158,7 +161,9 @@ def _row(path: Path, name: str, entry: Any, common: dict, last: dict) -> Row:
     if not file.is_file():
         raise EvidenceError(f"{place}: config is {config!r}: there is no {file}")
     overrides = common["overrides"] | _mapping(place, entry.get("overrides")) | last
-    return Row(name, kind, file, overrides, str(entry.get("note") or ""))
+    reference = entry.get("reference") or common["reference"]
+    note = str(entry.get("note") or "")
+    return Row(name, kind, file, overrides, None if reference == name else reference, note)
 
 
 def _check_row(grid: Grid, row: Row) -> None:

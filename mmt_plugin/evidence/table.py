@@ -1,4 +1,4 @@
-"""A grid's table: mean and spread over seeds, and each row's difference to the reference row."""
+"""A grid's table: mean and spread over seeds, and each row's difference to its reference row."""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,21 +27,22 @@ def draw_table(grid: Grid, results: Mapping[str, Mapping[int, Result]], minutes:
     """
     if not any(results.values()):
         return "No run of this grid is recorded."
-    reference = results[grid.reference] if grid.reference else {}
-    headers = ["", "seeds", *COLUMNS, "clusters", *(["minutes"] if minutes else [])]
-    if reference:
-        headers += [f"{COMPARED} - {grid.reference}, by seed", "mean", "p (n)"]
+    references = {row.reference for row in grid.rows if row.reference and results[row.reference]}
+    headers = ["", "seeds", *COLUMNS, "first ARI", "clusters", *(["minutes"] if minutes else [])]
+    if references:
+        name = next(iter(references)) if len(references) == 1 else "reference"
+        headers += [f"{COMPARED} - {name}, by seed", "mean", "p (n)"]
     body = []
     for row in grid.rows:
         runs = results[row.name]
         cells = [row.name, str(len(runs) or NOTHING), *_summaries(list(runs.values()), minutes)]
-        if reference and row.name == grid.reference:
+        if row.name in references and not row.reference:
             cells += ["reference", NOTHING, NOTHING]
-        elif reference:
-            cells += _comparison(runs, reference)
+        elif references:
+            cells += _comparison(runs, results.get(row.reference, {}))
         body.append(cells)
     table = tabulate(body, headers=headers, tablefmt="github", disable_numparse=True)
-    return "\n\n".join([table, *_notes(grid), _caption(bool(reference))])
+    return "\n\n".join([table, *_notes(grid, len(references) > 1), _caption(bool(references))])
 
 
 def draw_commands(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
@@ -72,10 +73,16 @@ def paired_p(differences: Sequence[float]) -> float | None:
 
 def _summaries(runs: Sequence[Result], minutes: bool) -> list[str]:
     columns = [([run.metrics[name] for run in runs], 1) for name in COLUMNS]
+    columns.append(([first_ari(run) for run in runs], 2))
     columns.append(([run.clusters for run in runs], 0))
     if minutes:
         columns.append(([run.minutes for run in runs], 1))
     return [summary(values, digits) for values, digits in columns]
+
+
+def first_ari(run: Result) -> float | None:
+    """Agreement of a run's first clusters with the truth; None where nothing was clustered or is known."""
+    return run.curves["ARI"][0][1] if "ARI" in run.curves else None
 
 
 def _comparison(runs: Mapping[int, Result], reference: Mapping[int, Result]) -> list[str]:
@@ -96,8 +103,15 @@ def _rounded(p: float) -> str:
     return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
 
 
-def _notes(grid: Grid) -> list[str]:
-    notes = [f"- {row.name}: {row.note}" for row in grid.rows if row.note]
+def _notes(grid: Grid, several: bool) -> list[str]:
+    """What the grid says of its rows and, if there are several reference rows, which is whose."""
+    notes = []
+    for row in grid.rows:
+        parts = [row.note] if row.note else []
+        if several and row.reference:
+            parts.append(f"compared with {row.reference}")
+        if parts:
+            notes.append(f"- {row.name}: {'; '.join(parts)}")
     return ["\n".join(notes)] if notes else []
 
 

@@ -62,6 +62,7 @@ def test_file_names():
         ({"a": {"overide": {}}}, {}, r"row 'a': there is no key overide; choose from config, kind"),
         ({"a": None}, {"rovs": 1}, r"there is no key rovs; choose from config, curves"),
         ({"a": None}, {"reference": "b"}, r"reference: there is no row 'b'; there are 'a'"),
+        ({"a": {"reference": "b"}}, {}, r"reference: there is no row 'b'; there are 'a'"),
         ({"a": None}, {"curves": ["b"]}, r"curves: there is no row 'b'"),
         ({"a": None}, {"config": None}, r"row 'a': name a config"),
         ({"a b": None, "a-b": None}, {}, r"'a b' and 'a-b' would share the file name 'a_b'"),

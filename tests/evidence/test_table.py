@@ -34,9 +34,9 @@ def drawn(make_grid, write_results):
 
 def test_one_seed_has_no_spread(drawn):
     direct, _, mmt, _ = drawn({"direct": {1: 30.0}, "MMT": {1: 50.04}})
-    assert list(direct.values()) == ["direct", "1", "30.0", "31.0", "32.0", "33.0", "-"]
-    assert list(mmt.values()) == ["MMT", "1", "50.0", "51.0", "52.0", "53.0", "201"]
-    assert list(mmt)[1:] == ["seeds", "mAP", "Rank-1", "Rank-5", "Rank-10", "clusters"]
+    assert list(direct.values()) == ["direct", "1", "30.0", "31.0", "32.0", "33.0", "-", "-"]
+    assert list(mmt.values()) == ["MMT", "1", "50.0", "51.0", "52.0", "53.0", "0.50", "201"]
+    assert list(mmt)[1:] == ["seeds", "mAP", "Rank-1", "Rank-5", "Rank-10", "first ARI", "clusters"]
 
 
 def test_minutes_are_shown_on_demand(drawn):
@@ -57,6 +57,17 @@ def test_differences_are_taken_seed_by_seed(drawn):
     assert [baseline[name] for name in cells] == ["-1.5, -3.0, -2.0", "-2.2", ".039 (3)"]
     assert [direct[name] for name in cells] == ["-20.0", "-20.0", "-"]
     assert [mmt[name] for name in cells] == ["reference", "-", "-"]
+
+
+def test_a_row_may_have_a_reference_of_its_own(make_grid, write_results):
+    rows = {"hard": BASELINE, "MMT": None, "small": BASELINE, "small MMT": {"reference": "small"}}
+    grid = make_grid(rows, reference="hard")
+    values = {"hard": {1: 50.0}, "MMT": {1: 54.0}, "small": {1: 40.0}, "small MMT": {1: 41.0}}
+    text = draw_table(grid, read_results(write_results(grid, values), grid))
+    last = [line.split("|")[-4].strip() for line in text.splitlines() if line.startswith("|")]
+    assert last == ["mAP - reference, by seed", "-" * len(last[1]), "reference", "+4.0", "-10.0", "+1.0"]
+    assert "- small MMT: compared with small\n" in text
+    assert "- MMT: compared with hard\n" in text
 
 
 def test_p_is_that_of_the_paired_t_test():
