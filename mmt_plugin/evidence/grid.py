@@ -29,8 +29,8 @@ from mmt_plugin.config import ConfigError, check_config, load_config
 from .errors import EvidenceError
 from .recipe import expected_recipe, source_seeds
 
-# "train": the whole recipe. "source": its first source model as it is. "bn_statistics": that model, its BN
-# statistics re-estimated on the target's training images.
+# "train": the whole recipe. "source": its first source model as it is, in the target's world.
+# "bn_statistics": that model, its BN statistics re-estimated on the target's training images.
 KINDS = ("train", "source", "bn_statistics")
 GRID_KEYS = {"title", "config", "overrides", "reference", "curves", "rows"}
 ROW_KEYS = {"kind", "config", "overrides", "reference", "note"}

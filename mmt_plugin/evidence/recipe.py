@@ -47,12 +47,10 @@ def expected_recipe(row: Row, seed: int) -> Recipe:
     Raises:
         ConfigError: the row's configuration, or that of its source models, is wrong.
     """
-    if row.kind == "source":
-        return Recipe(comparable(source_of(row, seed, 0)))
-    if row.kind == "bn_statistics":
+    if row.kind != "train":
         cfg = source_of(row, seed, 0).clone()
         cfg.defrost()
-        cfg.merge_from_list(bn_options(cfg))
+        cfg.merge_from_list(evaluation_options(row, seed))
         return Recipe(comparable(cfg))
     cfg = load_config(row.config, row.options(seed))
     sources = [source_of(row, seed, pair) for pair in range(cfg.MMT.NUM_PAIRS)] if has_sources(cfg) else []
@@ -119,9 +117,17 @@ def source_of(row: Row, seed: int, pair: int) -> CfgNode:
     return source_config(cfg, str(row.config), source_seeds(seed)[pair])
 
 
-def bn_options(source: CfgNode) -> list:
-    """Overrides that re-estimate a source model's BN statistics on the target, as KEY VALUE pairs."""
-    return ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.DATASET", source.DATASETS.TARGETS[0]]
+def evaluation_options(row: Row, seed: int) -> list:
+    """Overrides of a source model's recipe that evaluate it as a row says, as KEY VALUE pairs: in the world
+    of the target, where its own was another, and with BN statistics of the target. Empty where its own
+    evaluation is just that.
+    """
+    cfg, source = load_config(row.config, row.options(seed)), source_of(row, seed, 0)
+    world, own = flatten(cfg.SYNTHETIC), flatten(source.SYNTHETIC)
+    options = [word for key in world if world[key] != own[key] for word in (f"SYNTHETIC.{key}", world[key])]
+    if row.kind == "bn_statistics":
+        options += ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.DATASET", source.DATASETS.TARGETS[0]]
+    return options
 
 
 def comparable(cfg: CfgNode) -> dict[str, Any]:

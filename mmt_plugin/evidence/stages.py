@@ -13,7 +13,7 @@ from mmt_plugin.engine.pipeline import FINAL_MODEL, RESULTS
 from mmt_plugin.engine.recipe import FREE_KEYS, flatten
 
 from .grid import Grid, Row
-from .recipe import bn_options, has_sources, source_of, source_seeds
+from .recipe import evaluation_options, has_sources, source_of, source_seeds
 
 REPOSITORY = Path(__file__).parents[2]
 TRAIN_NET = REPOSITORY / "tools" / "train_net.py"
@@ -60,15 +60,14 @@ def row_stage(grid: Grid, row: Row, seed: int, output: Path) -> Stage:
         seed: of the run.
         output: folder of all runs. Source models of one recipe are shared by all rows and grids below it.
     """
-    if row.kind == "source":
-        return source_stage(row, seed, 0, output)
     name, folder = f"{row.name}, seed {seed}", output / grid.name / f"seed{seed}" / row.slug
-    if row.kind == "bn_statistics":
-        source = source_stage(row, seed, 0, output)
-        cfg = source_of(row, seed, 0)
-        options = ["--eval-only", *source.options[1:], "MODEL.WEIGHTS", source.folder / FINAL_MODEL]
-        options += bn_options(cfg)
-        return Stage(name, folder, EVALUATION, source.config, _words(options), (source,))
+    if row.kind != "train":
+        source, changes = source_stage(row, seed, 0, output), evaluation_options(row, seed)
+        if not changes:
+            return source
+        weights = ["MODEL.WEIGHTS", source.folder / FINAL_MODEL]
+        options = _words(["--eval-only", *source.options[1:], *weights, *changes])
+        return Stage(name, folder, EVALUATION, source.config, options, (source,))
     cfg = load_config(row.config, row.options(seed))
     options, sources = ["--resume", *row.options(seed)], ()
     if has_sources(cfg):

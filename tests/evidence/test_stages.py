@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from small_grid import BASELINE
+from small_grid import BASELINE, OVERRIDES
 
 from mmt_plugin.config import load_config
 from mmt_plugin.evidence.recipe import comparable, expected_recipe
@@ -44,6 +44,21 @@ def test_a_stage_trains_what_the_grid_expects(make_grid, tmp_path):
         assert comparable(settings(stage.command)) == expected.keys
         if row.kind == "train":
             assert [comparable(settings(source.command)) for source in stage.needs] == list(expected.sources)
+
+
+def test_source_models_of_another_world_are_evaluated_in_the_targets(make_grid, tmp_path):
+    overrides = {"MMT.SOURCE.OPTS": [*OVERRIDES["MMT.SOURCE.OPTS"], "SYNTHETIC.SEED", 7]}
+    kinds = {"direct": {"kind": "source"}, "BN": {"kind": "bn_statistics"}}
+    grid = make_grid({name: {**entry, "overrides": overrides} for name, entry in kinds.items()})
+    for row, precise in zip(grid.rows, (False, True), strict=True):
+        stage = row_stage(grid, row, 1, tmp_path)
+        evaluated, (source,) = settings(stage.command), stage.needs
+        assert settings(source.command).SYNTHETIC.SEED == 7
+        assert stage.options[0] == "--eval-only"
+        assert evaluated.SYNTHETIC.SEED == 1
+        assert evaluated.TEST.PRECISE_BN.ENABLED is precise
+        assert f"{source.folder}/model_final.pth" == evaluated.MODEL.WEIGHTS
+        assert comparable(evaluated) == expected_recipe(row, 1).keys
 
 
 def test_commands_by_hand_need_no_files_of_the_harness(make_grid, tmp_path):
