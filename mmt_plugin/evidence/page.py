@@ -4,11 +4,8 @@
     ...
     <!-- end -->
 
-is replaced by the table of configs/ablation/mmt.yml, and what stands after
-
-    <!-- label noise: mmt -->
-
-by the table of how wrong the labels of its runs were.
+is replaced by the table of configs/ablation/mmt.yml, with the commands of its rows. "summary: mmt" stands for
+a shorter one without commands, "label noise: mmt" for the table of how wrong the labels of its runs were.
 """
 
 import re
@@ -19,15 +16,15 @@ from .grid import load_grid
 from .noise import draw_label_noise
 from .results import read_results
 from .stages import REPOSITORY
-from .table import draw_commands, draw_table
+from .table import draw_commands, draw_summary, draw_table
 
 GRIDS = REPOSITORY / "configs" / "ablation"
-START = re.compile(r"^<!-- (?P<kind>table|label noise): (?P<name>[\w-]+) -->$", re.MULTILINE)
+START = re.compile(r"^<!-- (?P<kind>table|summary|label noise): (?P<name>[\w-]+) -->$", re.MULTILINE)
 END = "<!-- end -->"
 
 
 def draw_page(text: str, results: Path) -> str:
-    """The page with its tables drawn anew, each with the commands of its rows.
+    """The page with its tables drawn anew.
 
     Args:
         text: of the page.
@@ -52,5 +49,7 @@ def _draw(kind: str, name: str, folder: Path) -> str:
     results = read_results(folder, grid)
     if kind == "label noise":
         return draw_label_noise(grid, results) or "No run of this grid recorded it."
+    if kind == "summary":
+        return draw_summary(grid, results)
     table = draw_table(grid, results)
     return f"{table}\n\n{draw_commands(grid, results)}" if any(results.values()) else table

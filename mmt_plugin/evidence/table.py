@@ -1,20 +1,24 @@
 """A grid's table: mean and spread over seeds, and each row's difference to its reference row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import ttest_rel
 from tabulate import tabulate
 
-from .grid import Grid
+from .grid import Grid, Row
 from .results import Result
 
+# How to read a value from a run, and the digits shown of it.
+Column = tuple[Callable[[Result], float | None], int]
 # Metric of the differences.
 COMPARED = "mAP"
 COLUMNS = ("mAP", "Rank-1", "Rank-5", "Rank-10")
+SUMMARY_COLUMNS = ("mAP", "Rank-1")
 # Pairs from which a test is shown.
 MIN_PAIRS = 3
 NOTHING = "-"
+NO_RUNS = "No run of this grid is recorded."
 
 
 def draw_table(grid: Grid, results: Mapping[str, Mapping[int, Result]], minutes: bool = False) -> str:
@@ -26,23 +30,19 @@ def draw_table(grid: Grid, results: Mapping[str, Mapping[int, Result]], minutes:
         minutes: show how long runs took, which is comparable only where nothing else ran beside them.
     """
     if not any(results.values()):
-        return "No run of this grid is recorded."
-    references = {row.reference for row in grid.rows if row.reference and results[row.reference]}
-    headers = ["", "seeds", *COLUMNS, "first ARI", "clusters", *(["minutes"] if minutes else [])]
-    if references:
-        name = next(iter(references)) if len(references) == 1 else "reference"
-        headers += [f"{COMPARED} - {name}, by seed", "mean", "p (n)"]
-    body = []
-    for row in grid.rows:
-        runs = results[row.name]
-        cells = [row.name, str(len(runs) or NOTHING), *_summaries(list(runs.values()), minutes)]
-        if row.name in references and not row.reference:
-            cells += ["reference", NOTHING, NOTHING]
-        elif references:
-            cells += _comparison(runs, results.get(row.reference, {}))
-        body.append(cells)
-    table = tabulate(body, headers=headers, tablefmt="github", disable_numparse=True)
+        return NO_RUNS
+    headers, columns = _columns(COLUMNS, ["first ARI", "clusters", *(["minutes"] if minutes else [])])
+    references = _references(grid, results)
+    table = _draw(grid.rows, results, headers, columns, references)
     return "\n\n".join([table, *_notes(grid, len(references) > 1), _caption(bool(references))])
+
+
+def draw_summary(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
+    """A shorter table, of the rows that were run: two metrics, and the differences."""
+    rows = [row for row in grid.rows if results[row.name]]
+    if not rows:
+        return NO_RUNS
+    return _draw(rows, results, *_columns(SUMMARY_COLUMNS, []), _references(grid, results))
 
 
 def draw_commands(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
@@ -71,13 +71,44 @@ def paired_p(differences: Sequence[float]) -> float | None:
     return float(ttest_rel(differences, np.zeros(len(differences))).pvalue)
 
 
-def _summaries(runs: Sequence[Result], minutes: bool) -> list[str]:
-    columns = [([run.metrics[name] for run in runs], 1) for name in COLUMNS]
-    columns.append(([first_ari(run) for run in runs], 2))
-    columns.append(([run.clusters for run in runs], 0))
-    if minutes:
-        columns.append(([run.minutes for run in runs], 1))
-    return [summary(values, digits) for values, digits in columns]
+def _columns(metrics: Sequence[str], others: Sequence[str]) -> tuple[list[str], list[Column]]:
+    """Headers, and for each how to read it from a run and with how many digits to show it."""
+    known: dict[str, Column] = {
+        "first ARI": (first_ari, 2),
+        "clusters": (lambda run: run.clusters, 0),
+        "minutes": (lambda run: run.minutes, 1),
+    }
+    columns = [(lambda run, name=name: run.metrics[name], 1) for name in metrics]
+    return [*metrics, *others], [*columns, *(known[name] for name in others)]
+
+
+def _references(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> set[str]:
+    """Names of the rows that others are compared with, of those that were run."""
+    return {row.reference for row in grid.rows if row.reference and results[row.reference]}
+
+
+def _draw(
+    rows: Sequence[Row],
+    results: Mapping[str, Mapping[int, Result]],
+    headers: Sequence[str],
+    columns: Sequence[Column],
+    references: set[str],
+) -> str:
+    headers = ["", "seeds", *headers]
+    if references:
+        name = next(iter(references)) if len(references) == 1 else "reference"
+        headers += [f"{COMPARED} - {name}, by seed", "mean", "p (n)"]
+    body = []
+    for row in rows:
+        runs = results[row.name]
+        cells = [row.name, str(len(runs) or NOTHING)]
+        cells += [summary([value(run) for run in runs.values()], digits) for value, digits in columns]
+        if row.name in references and not row.reference:
+            cells += ["reference", NOTHING, NOTHING]
+        elif references:
+            cells += _comparison(runs, results.get(row.reference, {}))
+        body.append(cells)
+    return tabulate(body, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def first_ari(run: Result) -> float | None:

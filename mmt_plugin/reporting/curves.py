@@ -18,6 +18,13 @@ NAMES = {
     "loss_soft_triplet": "Triplet, soft labels",
     "loss_moco": "Instance discrimination (MoCo)",
     "lr": "Learning rate",
+    "label_noise/wrong": "Wrong pseudo labels",
+    "label_noise/p_wrong": "Teacher's probability of a wrong label",
+    "label_noise/p_right": "Teacher's probability of a right label",
+    "label_noise/p_own": "Wrong label: teacher's probability of the person's own clusters",
+    "label_noise/triplets_wrong": "Wrong triplets",
+    "label_noise/t_wrong": "Teacher's T of wrong triplets",
+    "label_noise/t_right": "Teacher's T of right triplets",
 }
 METRIC = re.compile(r"(.*/)?(mAP|mINP|metric|Rank-\d+|TPR@FPR.*)")
 NOT_FOR_PEOPLE = re.compile(r"time|data_time|eta_seconds|images_per_bn|\w+_seconds")

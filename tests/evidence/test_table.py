@@ -10,7 +10,7 @@ from mmt_plugin.evidence.curves import draw_curves, mean_curve
 from mmt_plugin.evidence.errors import EvidenceError
 from mmt_plugin.evidence.page import GRIDS, draw_page
 from mmt_plugin.evidence.results import read_results
-from mmt_plugin.evidence.table import draw_commands, draw_table, paired_p
+from mmt_plugin.evidence.table import draw_commands, draw_summary, draw_table, paired_p
 
 ROWS = {"direct": {"kind": "source"}, "baseline": BASELINE, "MMT": {"note": "two networks"}, "later": None}
 
@@ -88,6 +88,18 @@ def test_notes_and_commands_follow(make_grid, write_results):
     assert draw_commands(grid, results) == "```sh\n# MMT\npython tools/train_net.py SEED 2\n```"
 
 
+def test_a_summary_is_of_the_rows_that_were_run(make_grid, write_results):
+    grid = make_grid(ROWS, reference="baseline")
+    values = {"baseline": {1: 50.0, 2: 52.0}, "MMT": {1: 54.0}}
+    text = draw_summary(grid, read_results(write_results(grid, values), grid))
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert lines[0] == ["", "seeds", "mAP", "Rank-1", "mAP - baseline, by seed", "mean", "p (n)"]
+    assert lines[2:] == [
+        ["baseline", "2", "51.0 ± 1.4", "52.0 ± 1.4", "reference", "-", "-"],
+        ["MMT", "1", "54.0", "55.0", "+4.0", "+4.0", "-"],
+    ]
+
+
 def test_a_grid_without_results_says_so(make_grid, tmp_path):
     grid = make_grid(ROWS)
     assert draw_table(grid, read_results(tmp_path, grid)) == "No run of this grid is recorded."
@@ -116,8 +128,9 @@ def test_a_page_keeps_everything_but_its_tables(tmp_path):
         draw_page("<!-- table: demo -->\n<!-- table: mmt -->\n<!-- end -->", tmp_path)
 
 
-def test_the_page_of_results_is_what_the_result_files_give():
-    text = (REPOSITORY / "docs" / "results.md").read_text()
+@pytest.mark.parametrize("page", ["docs/results.md", "README.md"])
+def test_the_pages_of_results_are_what_the_result_files_give(page):
+    text = (REPOSITORY / page).read_text()
     assert draw_page(text, REPOSITORY / "docs" / "results") == text
 
 
