@@ -47,11 +47,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _prepare(config_file: str, options: list, classes: int) -> SimpleNamespace:
-    stack = ExitStack()
-    logging.disable(logging.INFO)
-    stack.callback(logging.disable, logging.NOTSET)
-    trainer = stack.enter_context(ready_trainer(load_config(config_file, options), classes))
-    return SimpleNamespace(stack=stack, trainer=trainer)
+    with ExitStack() as stack:
+        logging.disable(logging.INFO)
+        stack.callback(logging.disable, logging.NOTSET)
+        trainer = stack.enter_context(ready_trainer(load_config(config_file, options), classes))
+        return SimpleNamespace(stack=stack.pop_all(), trainer=trainer)
 
 
 def _train(prepared: SimpleNamespace, stages: Stages) -> float:

@@ -15,6 +15,9 @@ from mmt_plugin.modeling.layers import match_domains
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 
+# What a run may have switched on since its checkpoint was written.
+OPTIONAL = ("grad_scaler", "LabelNoiseHook")
+
 # Checkpoints with names of their own: the best model, and a run that was asked to stop.
 BEST, STOPPED = "model_best", "model_stopped"
 PERIODIC = re.compile(r"model_\d{4,}\.pth")
@@ -107,7 +110,7 @@ class RunCheckpointer(Checkpointer):
             return super().load(path)
         checkpoint = load_file(path)
         wanted = list(self.checkpointables) if checkpointables is None else checkpointables
-        absent = [key for key in wanted if key not in checkpoint and key != "grad_scaler"]
+        absent = [key for key in wanted if key not in checkpoint and key not in OPTIONAL]
         if "model" not in checkpoint or absent:
             raise CheckpointError(
                 f"checkpoint {path!r} is not all of a run: it holds no {', '.join(absent) or 'model'}, only "

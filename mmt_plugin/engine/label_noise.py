@@ -2,8 +2,6 @@
 by it. Shapes: B batch, C classes, N images.
 """
 
-from collections import defaultdict
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,11 +22,12 @@ NAMES = ("wrong", "p_wrong", "p_right", "p_own", "triplets_wrong", "t_wrong", "t
 class LabelNoiseHook(HookBase):
     """Record, epoch by epoch, how wrong the hard labels are and how far the teachers agree with them.
 
-    A hard label is wrong where the image's identity is not the commonest of its cluster. Under MMT's losses
-    its class keeps a weight of 1 - w + w p of what hard labels alone would give it: p is the probability that
-    the teacher gives the class, w is MMT.SOFT_CE_WEIGHT. Likewise a mined triplet is wrong where its positive
-    is another person or its negative the same, and its loss keeps a pull of 1 - w + w T. Recorded, of the
-    target images and their triplets that were trained on, are
+    A hard label is wrong where the image's identity is not the commonest of its cluster. What the losses ask
+    for together gives the label's class a weight of 1 - w + w p, label smoothing aside: p is the probability
+    that the teacher gives the class, w is MMT.SOFT_CE_WEIGHT; hard labels alone give 1. Likewise a mined
+    triplet is wrong where its positive is another person or its negative the same, and what is asked of its T
+    is 1 - w + w T of the teacher, w being MMT.SOFT_TRI_WEIGHT. Recorded, of the target images that were
+    trained on and their triplets, are
 
     - ``label_noise/wrong``: the share of wrong hard labels;
     - ``label_noise/p_wrong`` and ``p_right``: mean p where the hard label is wrong, and where it is right;
@@ -36,7 +35,7 @@ class LabelNoiseHook(HookBase):
     - ``label_noise/triplets_wrong``: the share of wrong triplets;
     - ``label_noise/t_wrong`` and ``t_right``: mean T of the teachers on wrong triplets and on right ones.
 
-    Of several processes each mines its own images. A run resumed within an epoch records what was left of it.
+    What an epoch has none of is not recorded: without a wrong label no p_wrong.
     """
 
     def __init__(self, truth: np.ndarray | None):
@@ -54,6 +53,10 @@ class LabelNoiseHook(HookBase):
             )
         self.truth = truth
         self._outputs: dict[nn.Module, dict[str, Tensor]] = {}
+        # By name: the sum of what was found in this epoch, and of how many; then those of the last batch,
+        # which count unless its step is skipped.
+        self._sums = torch.zeros(len(NAMES), 2, dtype=torch.float64)
+        self._batch = self._sums
 
     def before_train(self) -> None:
         model = self.trainer.raw_model
@@ -67,16 +70,28 @@ class LabelNoiseHook(HookBase):
         source = -1 - torch.arange(self.trainer.num_source_classes)
         self._of_class = torch.cat([source, torch.as_tensor(clusters)]).to(device)
         self._of_image = torch.as_tensor(self.truth).to(device)
-        self._sums = defaultdict(lambda: torch.zeros(2, dtype=torch.float64, device=device))
+        self._sums = self._sums.to(device)
+        if not self.trainer.steps_done:  # otherwise resumed within the epoch
+            self._sums.zero_()
+
+    def after_step(self) -> None:
+        if not self.trainer.step_was_skipped:
+            self._sums += self._batch
 
     def after_epoch(self) -> None:
-        sums = gather_batch(torch.stack([self._sums[name] for name in NAMES])[None]).sum(dim=0)
+        sums = gather_batch(self._sums[None]).sum(dim=0)
         means = {
             PREFIX + name: total / weight
             for name, (total, weight) in zip(NAMES, sums.tolist(), strict=True)
             if weight
         }
         self.trainer.storage.put_scalars(smoothing_hint=False, **means)
+
+    def state_dict(self) -> dict:
+        return {"sums": self._sums.cpu()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._sums = state["sums"]
 
     def after_train(self) -> None:
         for hook in self._hooks:
@@ -91,17 +106,25 @@ class LabelNoiseHook(HookBase):
         if not model.training:
             return
         batch, device = arguments[0], model.device
-        targets, images = batch["targets"].to(device), batch["indices"].to(device)
-        domains = batch.get("domains", torch.full_like(batch["targets"], TARGET)).to(device)
-        is_target = domains == TARGET
+        targets = batch["targets"].to(device, non_blocking=True)
+        images = batch["indices"].to(device, non_blocking=True)
+        if "domains" in batch:
+            is_target = batch["domains"].to(device, non_blocking=True) == TARGET
+        else:
+            is_target = torch.ones_like(targets, dtype=torch.bool)
         # Indices of source images are of another data set.
         person = torch.where(is_target, self._of_image[images.where(is_target, 0)], -1 - targets)
         students = [self._outputs.pop(network) for network in model.students]
         teachers = [self._outputs.pop(network) for network in model.teachers] or students
+        self._batch = torch.zeros_like(self._sums)
+        # Triplets are mined in the batch of all processes.
+        everywhere = [gather_batch(each) for each in (targets, person, is_target)]
         with torch.autocast(device.type, enabled=False):
             for student, teacher in zip(students, teachers[1:] + teachers[:1], strict=True):
                 self._add_labels(teacher["logits"], targets, person, is_target)
-                self._add_triplets(student["features"], teacher["features"], targets, person, is_target)
+                if model.weights.triplet > 0 or model.weights.soft_triplet > 0:
+                    features = [gather_batch(each["features"]) for each in (student, teacher)]
+                    self._add_triplets(*features, *everywhere)
 
     def _add_labels(self, logits: Tensor, targets: Tensor, person: Tensor, among: Tensor) -> None:
         wrong = self._of_class[targets] != person
@@ -125,4 +148,4 @@ class LabelNoiseHook(HookBase):
         self._add("t_right", t, among & ~wrong)
 
     def _add(self, name: str, values: Tensor, among: Tensor) -> None:
-        self._sums[name] += torch.stack([(values * among).sum(), among.sum()])
+        self._batch[NAMES.index(name)] += torch.stack([torch.where(among, values, 0).sum(), among.sum()])

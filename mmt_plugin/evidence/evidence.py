@@ -4,10 +4,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmt_plugin.config import load_config
+
 from .errors import EvidenceError
 from .grid import Grid, Row
-from .recipe import source_differences
-from .results import collect, read_results, result_file, write_result
+from .recipe import expected_recipe, recipe_key, source_differences
+from .results import (
+    collect,
+    read_results,
+    records_noise,
+    result_file,
+    results_by_recipe,
+    take_over,
+    write_result,
+)
 from .runner import Failure, run_stages
 from .stages import Stage, row_stage
 
@@ -20,7 +30,8 @@ def fill(
     results: Path,
     jobs: int,
 ) -> list[Failure]:
-    """Run what the grids' result files lack, seed by seed. Each finished run leaves its file at once.
+    """Run what the grids' result files lack, seed by seed. Each finished run leaves its file at once. Rows of
+    several grids that have the same recipe are run once.
 
     Args:
         grids: to be filled.
@@ -37,14 +48,25 @@ def fill(
         EvidenceError: a row is unknown, or a result or a finished run at a row's place is another recipe's.
     """
     known = {grid.path: read_results(results, grid) for grid in grids}
+    others = results_by_recipe(results)
+    stages: dict[tuple[str, bool], Stage] = {}
     wanted: dict[Stage, list[tuple[Grid, Row, int]]] = defaultdict(list)
     for grid in grids:
         for seed in seeds:
             for row in grid.named(rows) if rows else grid.rows:
-                if seed not in known[grid.path][row.name]:
-                    stage = row_stage(grid, row, seed, output)
-                    _check_sources(row, seed, stage)
-                    wanted[stage].append((grid, row, seed))
+                if seed in known[grid.path][row.name]:
+                    continue
+                stage = row_stage(grid, row, seed, output)
+                if not stage.finished and (what := _what_it_makes(row, seed)):
+                    key, with_noise = what
+                    if key in others and (records_noise(others[key]) or not with_noise):
+                        path = result_file(results, grid, row, seed)
+                        write_result(path, take_over(others[key], grid, row, seed))
+                        print(f"kept: {path}, of the same recipe as another grid's", flush=True)
+                        continue
+                    stage = stages.setdefault(what, stage)
+                _check_sources(row, seed, stage)
+                wanted[stage].append((grid, row, seed))
 
     def keep(stage: Stage) -> None:
         for grid, row, seed in wanted[stage]:
@@ -56,6 +78,16 @@ def fill(
         if stage.finished:
             keep(stage)
     return run_stages([stage for stage in wanted if not stage.finished], jobs, keep)
+
+
+def _what_it_makes(row: Row, seed: int) -> tuple[str, bool] | None:
+    """The key of a row's recipe, and whether its runs record wrong labels; None where the recipe does not
+    tell which weights are given.
+    """
+    cfg = load_config(row.config, row.options(seed))
+    if row.kind != "train":
+        return recipe_key(expected_recipe(row, seed)), False
+    return None if cfg.MMT.WEIGHTS else (recipe_key(expected_recipe(row, seed)), cfg.REPORT.LABEL_NOISE)
 
 
 def _check_sources(row: Row, seed: int, stage: Stage) -> None:

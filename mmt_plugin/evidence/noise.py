@@ -8,7 +8,7 @@ from tabulate import tabulate
 from mmt_plugin.engine.label_noise import PREFIX
 
 from .grid import Grid
-from .results import Result
+from .results import Result, records_noise
 
 HEADERS = (
     "",
@@ -21,10 +21,12 @@ HEADERS = (
     "to right ones",
 )
 CAPTION = (
-    "By epoch, means over seeds, of the images trained on. A label is wrong where the image's person "
-    "is not the commonest of its cluster, a mined triplet where its positive is another person or its "
-    "negative the same. Weight: 1 is what hard labels give; the soft loss of weight w leaves 1 - w + w p, "
-    "p the teacher's probability of the label, and of a triplet, that its positive is nearer."
+    "By epoch, means over seeds, of the clustered images that were trained on. A label is wrong where the "
+    "image's person is not the commonest of its cluster, so that many small clusters have few wrong labels: "
+    "compare rows of about as many clusters. A mined triplet is wrong where its positive is another person "
+    "or its negative the same. Weight: what the losses ask for of the label's class, label smoothing aside, "
+    "and of the triplet's T; hard labels ask for 1, and with soft losses of weight w it is 1 - w + w p, p "
+    "being the teacher's."
 )
 
 
@@ -32,7 +34,7 @@ def draw_label_noise(grid: Grid, results: Mapping[str, Mapping[int, Result]]) ->
     """The table in Markdown, of those rows whose runs recorded it (REPORT.LABEL_NOISE); "" without any."""
     body = []
     for row in grid.rows:
-        runs = [run for run in results[row.name].values() if f"{PREFIX}wrong" in run.curves]
+        runs = list(filter(records_noise, results[row.name].values()))
         if runs:
             body.append([row.name, str(len(runs)), *_cells(runs, "wrong", "p", "MMT.SOFT_CE_WEIGHT")])
             body[-1] += _cells(runs, "triplets_wrong", "t", "MMT.SOFT_TRI_WEIGHT")
@@ -50,9 +52,13 @@ def _cells(runs: Sequence[Result], share: str, probability: str, key: str) -> li
 
 
 def _by_epoch(runs: Sequence[Result], name: str) -> np.ndarray:
-    """Mean of a scalar over runs, one value an epoch."""
-    return np.mean([[value for _, value in run.curves[PREFIX + name]] for run in runs], axis=0)
+    """Mean of a scalar over the runs that have it, one value an epoch; NaN where none has."""
+    found = [dict(run.curves.get(PREFIX + name, ())) for run in runs]
+    epochs = sorted({iterations for run in runs for iterations, _ in run.curves[PREFIX + "wrong"]})
+    known = [[run[epoch] for run in found if epoch in run] for epoch in epochs]
+    return np.array([np.mean(values) if values else np.nan for values in known])
 
 
 def _joined(values: np.ndarray, form: str) -> str:
-    return ", ".join(form.format(value).removeprefix("0") or "0" for value in values)
+    cells = ["-" if np.isnan(value) else form.format(value).removeprefix("0") or "0" for value in values]
+    return ", ".join(cells)

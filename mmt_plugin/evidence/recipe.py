@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -70,6 +71,11 @@ def recorded_recipe(folder: Path) -> Recipe:
     return Recipe(
         comparable(cfg), tuple(comparable(_config_of(Path(path).parent)) for path in cfg.MMT.WEIGHTS)
     )
+
+
+def recipe_key(recipe: Recipe) -> str:
+    """Equal for recipes that make the same numbers."""
+    return json.dumps([{**default_keys(), **keys} for keys in (recipe.keys, *recipe.sources)], sort_keys=True)
 
 
 def differences(row: Row, seed: int, recorded: Recipe) -> list[str]:

@@ -4,9 +4,8 @@ them alone.
 
 import json
 import re
-import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from mmt_plugin.version import __version__
 
 from .errors import EvidenceError
 from .grid import Grid, Row
-from .recipe import Recipe, differences, recorded_recipe
+from .recipe import Recipe, differences, recipe_key, recorded_recipe
 from .stages import Stage, command_by_hand
 
 METRICS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
@@ -95,7 +94,7 @@ def collect(grid: Grid, row: Row, seed: int, stage: Stage) -> Result:
     return Result(
         row=row.name,
         seed=seed,
-        command=shlex.join(command_by_hand(grid, row, seed)),
+        command=command_by_hand(grid, row, seed),
         metrics=metrics,
         clusters=clusters,
         minutes=minutes,
@@ -133,8 +132,7 @@ def read_results(folder: Path, grid: Grid) -> dict[str, dict[int, Result]]:
         if row is None:
             raise EvidenceError(f"{path} belongs to no row of {grid.path}: rename the row back, or delete it")
         result = _read(path)
-        recipe = Recipe(result.recipe, tuple(_unpacked(each, result.recipe) for each in result.sources))
-        changes = differences(row, int(name["seed"]), recipe)
+        changes = differences(row, int(name["seed"]), _recipe_of(result))
         if changes:
             raise EvidenceError(
                 f"{path}: row {row.name!r} of {grid.path} has another recipe now: {'; '.join(changes[:5])}. "
@@ -142,6 +140,33 @@ def read_results(folder: Path, grid: Grid) -> dict[str, dict[int, Result]]:
             )
         results[row.name][int(name["seed"])] = result
     return results
+
+
+def results_by_recipe(folder: Path) -> dict[str, Result]:
+    """All results of all grids, by `recipe_key`; of equal ones one that recorded wrong labels, if any.
+
+    Args:
+        folder: of the result files of all grids.
+
+    Raises:
+        EvidenceError: a file is damaged.
+    """
+    results = sorted(map(_read, sorted(folder.glob("*/*_seed*.json"))), key=records_noise)
+    return {recipe_key(_recipe_of(result)): result for result in results}
+
+
+def records_noise(result: Result) -> bool:
+    """Whether a run recorded how many of its labels were wrong (REPORT.LABEL_NOISE)."""
+    return f"{PREFIX}wrong" in result.curves
+
+
+def take_over(result: Result, grid: Grid, row: Row, seed: int) -> Result:
+    """Another grid's result as that of a row of the same recipe."""
+    return replace(result, row=row.name, command=command_by_hand(grid, row, seed))
+
+
+def _recipe_of(result: Result) -> Recipe:
+    return Recipe(result.recipe, tuple(_unpacked(each, result.recipe) for each in result.sources))
 
 
 def _read(path: Path) -> Result:

@@ -1,5 +1,6 @@
 """What has to run for one row and seed: calls of tools/train_net.py that can be repeated by hand."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from .recipe import evaluation_options, has_sources, source_of, source_seeds
 REPOSITORY = Path(__file__).parents[2]
 TRAIN_NET = REPOSITORY / "tools" / "train_net.py"
 EVALUATION = "evaluation.json"
+# What changes no table.
+UNSHOWN = {*FREE_KEYS} - {"REPORT.LABEL_NOISE"}
 
 
 @dataclass(frozen=True)
@@ -87,20 +90,29 @@ def source_stage(row: Row, seed: int, pair: int, output: Path) -> Stage:
     return Stage(name, folder, RESULTS, file, _words(["--resume", *options]))
 
 
-def command_by_hand(grid: Grid, row: Row, seed: int) -> list[str]:
-    """The words of a command that needs nothing but the repository: it pre-trains its own source models,
-    from the same seeds, and leaves out what does not change the numbers. Of BN statistics alone: from the
-    source model that the row of kind "source" has.
+def command_by_hand(grid: Grid, row: Row, seed: int) -> str:
+    """A shell command that needs nothing but the repository, and leaves out what does not change the numbers.
+
+    A training pre-trains its own source models, from the same seeds. A source model that is only evaluated is
+    trained first, by a command of its own.
     """
     stage = row_stage(grid, row, seed, Path("logs"))
+    before = stage.needs if row.kind != "train" else ()
+    given = {"MMT.SOURCE.SEEDS": str(source_seeds(seed)[: len(stage.needs)])} if stage.needs else {}
+    return " && ".join(
+        shlex.join(_words_by_hand(each, given if row.kind == "train" else {})) for each in (*before, stage)
+    )
+
+
+def _words_by_hand(stage: Stage, sources: dict[str, str]) -> list[str]:
+    """The words of a stage's command; where its source models' seeds are given, in place of their files."""
     switch, *options = stage.options
     pairs = dict(zip(options[::2], options[1::2], strict=True))
-    if stage.needs and row.kind == "train":
+    if sources:
         del pairs["MMT.WEIGHTS"]
-        pairs["MMT.SOURCE.SEEDS"] = str(source_seeds(seed)[: len(stage.needs)])
     words = ["python", "tools/train_net.py", "--config-file", _shown(stage.config)]
     words += [] if switch == "--resume" else [switch]
-    words += [word for pair in pairs.items() if pair[0] not in FREE_KEYS for word in pair]
+    words += [word for pair in (pairs | sources).items() if pair[0] not in UNSHOWN for word in pair]
     return [*words, "OUTPUT_DIR", str(stage.folder)]
 
 

@@ -36,8 +36,9 @@ class Network(nn.Module):
 class Model(nn.Module):
     device = torch.device("cpu")
 
-    def __init__(self, pairs: int, teachers: bool = True, classes: int = CLASSES):
+    def __init__(self, pairs: int, teachers: bool = True, classes: int = CLASSES, triplets: float = 1.0):
         super().__init__()
+        self.weights = SimpleNamespace(triplet=0.0, soft_triplet=triplets)
         self.students = nn.ModuleList(Network(seed, classes) for seed in range(pairs))
         self.teachers = nn.ModuleList(Network(10 + seed, classes) for seed in range(pairs if teachers else 0))
 
@@ -46,25 +47,37 @@ class Model(nn.Module):
             network(batch["rows"])
 
 
-def recorded(model: nn.Module, batches: list[dict], source_classes: int = 0) -> dict[str, float]:
-    hook, storage = LabelNoiseHook(TRUTH), EventStorage()
+def trainer_of(model: nn.Module, source_classes: int = 0) -> SimpleNamespace:
     found = PseudoLabels.from_features(LABELS, np.eye(len(LABELS), dtype=np.float32))
-    hook.trainer = SimpleNamespace(
+    return SimpleNamespace(
         raw_model=model,
         label_hook=SimpleNamespace(labels=found),
         num_source_classes=source_classes,
-        storage=storage,
+        storage=EventStorage(),
+        steps_done=0,
+        step_was_skipped=False,
     )
+
+
+def means(hook: LabelNoiseHook) -> dict[str, float]:
+    hook.after_epoch()
+    latest = hook.trainer.storage.latest()
+    return {name.removeprefix(PREFIX): value for name, (value, _) in latest.items()}
+
+
+def recorded(model: nn.Module, batches: list[dict], source_classes: int = 0) -> dict[str, float]:
+    hook = LabelNoiseHook(TRUTH)
+    hook.trainer = trainer_of(model, source_classes)
     hook.before_train()
     hook.before_epoch()
     for batch in batches:
         model(batch)
+        hook.after_step()
     model.eval()
     model(batches[0])
-    hook.after_epoch()
     hook.after_train()
     assert not any(module._forward_hooks for module in model.modules())
-    return {name.removeprefix(PREFIX): value for name, (value, _) in storage.latest().items()}
+    return means(hook)
 
 
 def batch_of(images: list[int]) -> dict:
@@ -130,6 +143,49 @@ def test_source_images_are_left_out():
     assert found["wrong"] == pytest.approx(2 / 4)  # images 2 and 6
     p = [torch.softmax(teacher.logits[i], 0)[2 + LABELS[i]] for teacher in model.teachers for i in (2, 6)]
     assert found["p_wrong"] == pytest.approx(float(np.mean(p)), abs=1e-6)
+    # Each target image's only positive is another person; the triplets of source images would all be right.
+    assert found["triplets_wrong"] == 1
+    assert "t_right" not in found
+
+
+def test_a_loss_that_is_not_computed_mines_no_triplets():
+    one_cluster = batch_of([0, 1, 2])  # in which no triplet can be mined
+    assert recorded(Model(2, triplets=0.0), [one_cluster]).keys() == {"wrong", "p_wrong", "p_right", "p_own"}
+
+
+def test_skipped_steps_do_not_count():
+    model, images = Model(2), [0, 1, 2, 3]
+    expected = recorded(model, [batch_of(images)])
+    model.train()
+    hook = LabelNoiseHook(TRUTH)
+    hook.trainer = trainer_of(model)
+    hook.before_train()
+    hook.before_epoch()
+    model(batch_of([2, 6, 4, 5]))
+    hook.trainer.step_was_skipped = True
+    hook.after_step()
+    model(batch_of(images))
+    hook.trainer.step_was_skipped = False
+    hook.after_step()
+    hook.after_train()
+    assert means(hook) == expected
+
+
+def test_a_run_resumed_within_an_epoch_records_all_of_it():
+    batches = [batch_of([0, 1, 2, 3]), batch_of([2, 6, 4, 5])]
+    expected = recorded(Model(2), batches)
+    state = LabelNoiseHook(TRUTH).state_dict()
+    for done, batch in enumerate(batches):
+        hook = LabelNoiseHook(TRUTH)
+        hook.trainer = trainer_of(Model(2))
+        hook.trainer.steps_done = done
+        hook.load_state_dict(state)
+        hook.before_train()
+        hook.before_epoch()
+        hook.trainer.raw_model(batch)
+        hook.after_step()
+        state = hook.state_dict()
+    assert means(hook) == pytest.approx(expected)
 
 
 def test_a_run_records_its_epochs_and_is_not_changed(tiny_config, tmp_path):

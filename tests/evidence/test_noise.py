@@ -45,6 +45,19 @@ def test_weights_are_those_of_the_soft_and_hard_losses_together(make_grid):
     assert "silent" not in cells
 
 
+def test_epochs_without_wrong_labels_leave_a_gap(make_grid):
+    grid = make_grid({"MMT": {}})
+    one, two = (noisy(make_result(grid.rows[0], seed, 60)) for seed in (1, 2))
+    del two.curves[f"{PREFIX}t_wrong"], one.curves[f"{PREFIX}t_right"], two.curves[f"{PREFIX}t_right"]
+    two.curves[f"{PREFIX}p_wrong"].pop(0)
+    one.curves[f"{PREFIX}p_wrong"][1][1] = 0.4
+    (line,) = [
+        line for line in draw_label_noise(grid, {"MMT": {1: one, 2: two}}).splitlines() if "MMT" in line
+    ]
+    cells = [cell.strip() for cell in line.split("|")[3:-1]]
+    assert cells == ["40, 30", ".75, .65", ".95, 1.00", "25, 50", ".68, .60", "-, -"]
+
+
 def test_without_records_there_is_no_table(make_grid):
     grid = make_grid({"MMT": {}})
     assert draw_label_noise(grid, {"MMT": {1: make_result(grid.rows[0], 1, 60)}}) == ""

@@ -63,7 +63,8 @@ def test_source_models_of_another_world_are_evaluated_in_the_targets(make_grid, 
 
 def test_commands_by_hand_need_no_files_of_the_harness(make_grid, tmp_path):
     grid = make_grid(ROWS)
-    mmt, baseline, direct, bn = (command_by_hand(grid, row, 2) for row in grid.rows)
+    commands = [command_by_hand(grid, row, 2).split(" && ") for row in grid.rows]
+    (mmt,), (baseline,), (direct,), (trained, bn) = [list(map(shlex.split, each)) for each in commands]
     assert mmt[:4] == [
         "python",
         "tools/train_net.py",
@@ -72,6 +73,7 @@ def test_commands_by_hand_need_no_files_of_the_harness(make_grid, tmp_path):
     ]
     assert tuple(settings(mmt).MMT.SOURCE.SEEDS) == (3, 4)
     assert tuple(settings(baseline).MMT.SOURCE.SEEDS) == (3,)
+    assert trained == direct
     assert f"{settings(direct).OUTPUT_DIR}/model_final.pth" == settings(bn).MODEL.WEIGHTS
     assert bn[4] == "--eval-only"
     for words in (mmt, baseline, direct, bn):

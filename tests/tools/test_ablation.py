@@ -21,7 +21,7 @@ SOURCE_OPTS = ["SOLVER.ITERS_PER_EPOCH", 2, "SOLVER.MAX_EPOCH", 1, "SOLVER.IMS_P
 SOURCE_OPTS += ["DATALOADER.NUM_INSTANCE", 2, "SOLVER.WARMUP_ITERS", 0, "TEST.EVAL_PERIOD", 1]
 
 
-def write_grid(path: Path, **overrides) -> None:
+def write_grid(path: Path, name: str = "baseline", **overrides) -> None:
     weights = ["nowhere/a.pth", "nowhere/b.pth"]
     tree = {
         "title": "Tiny",
@@ -30,7 +30,7 @@ def write_grid(path: Path, **overrides) -> None:
         "rows": {
             "direct transfer": {"kind": "source"},
             "broken": {"overrides": {"MMT.WEIGHTS": weights}},
-            "baseline": {"config": str(SYNTHETIC / "plaza2metro_baseline.yml")},
+            name: {"config": str(SYNTHETIC / "plaza2metro_baseline.yml")},
         },
     }
     path.write_text(yaml.safe_dump(tree, sort_keys=False))
@@ -103,8 +103,15 @@ def test_a_grid_is_interrupted_goes_on_and_keeps_what_is_true(harness, tmp_path)
     assert f"{trained:.1f}" in table.stdout
     assert (kept / "curves.png").is_file()
 
-    write_grid(tmp_path / "tiny.yml", **{"SOLVER.BASE_LR": 0.1})
     folders = {"output": tmp_path / "runs", "results": tmp_path / "results"}
+    write_grid(tmp_path / "other.yml", name="the same")
+    assert fill([load_grid(tmp_path / "other.yml")], ["the same"], [1], **folders, jobs=1) == []
+    shared = json.loads((tmp_path / "results" / "other" / "the_same_seed1.json").read_text())
+    assert (shared["row"], shared["metrics"]) == ("the same", result["metrics"])
+    assert shared["command"].endswith("OUTPUT_DIR logs/other/seed1/the_same")
+    assert not (tmp_path / "runs").exists()
+
+    write_grid(tmp_path / "tiny.yml", **{"SOLVER.BASE_LR": 0.1})
     with pytest.raises(EvidenceError, match=r"row 'baseline' .*SOLVER\.BASE_LR was 0\.00035, is 0\.1"):
         fill([load_grid(tmp_path / "tiny.yml")], [], [1], **folders, jobs=1)
     assert not (tmp_path / "runs").exists()

@@ -114,7 +114,7 @@ def person_ids(spec: WorldSpec, domain: Domain) -> tuple[range, range]:
 
 
 def plan(spec: WorldSpec, domain: Domain) -> list[Shot]:
-    """Every picture of a domain, training set first."""
+    """Every picture of a domain."""
     train_ids, test_ids = person_ids(spec, domain)
     counters = dict.fromkeys(range(1, spec.cameras + 1), 0)
 
@@ -131,8 +131,7 @@ def plan(spec: WorldSpec, domain: Domain) -> list[Shot]:
     for person, images in zip(train_ids, _training_counts(spec, domain), strict=True):
         for camera, step in _visits(spec, domain, person, images):
             shots.append(shot(TRAIN, Kind.PERSON, person, camera, step))
-    strangers = round(spec.train_distractor_ratio * len(shots))
-    shots += distractors(TRAIN, strangers, stream(spec, domain, Stream.TRAINING_DISTRACTORS), FIRST_STRANGER)
+    known = len(shots)
     for person in test_ids:
         asked: set[int] = set()
         for camera, step in _visits(spec, domain, person, spec.test_images_per_id):
@@ -146,6 +145,9 @@ def plan(spec: WorldSpec, domain: Domain) -> list[Shot]:
     for _ in range(round(spec.junk_ratio * genuine)):
         person = int(rng.choice(test_ids))
         shots.append(shot(GALLERY, Kind.JUNK, person, int(rng.integers(1, spec.cameras + 1)), 0))
+    # Last, because a picture depends on how many its camera has taken before.
+    rng = stream(spec, domain, Stream.TRAINING_DISTRACTORS)
+    shots += distractors(TRAIN, round(spec.train_distractor_ratio * known), rng, FIRST_STRANGER)
     return shots
 
 
