@@ -221,7 +221,7 @@ def _label_rows(run: Run) -> list[tuple[str, str]]:
         training += f" The networks started from models trained on annotated identities of {source}."
     uses = []
     if "ARI" in run.scalars.labels:
-        uses.append(f"true identities of {target} for ARI, NMI and the marked figures below")
+        uses.append(f"true identities of {target} for ARI, NMI, wrong labels and the marked figures below")
     if tests := cfg.DATASETS.TESTS:
         uses.append(f"those of the test set{'s' * (len(tests) > 1)} {', '.join(tests)} for mAP and ranks")
     rows.append(("Training", training))
