@@ -1,6 +1,7 @@
 """Two processes train what one process trains on the same batches."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from two_process_training import (
 )
 
 from mmt_plugin import host
+from mmt_plugin.engine.label_noise import PREFIX
 from mmt_plugin.modeling.layers import convert_batch_norm
 
 METHODS = ("plaza2metro_baseline", "plaza2metro_mmt", "plaza2metro_mmt_plus")
@@ -20,6 +22,12 @@ METHODS = ("plaza2metro_baseline", "plaza2metro_mmt", "plaza2metro_mmt_plus")
 
 def load(folder, rank: int):
     return torch.load(Path(folder, f"rank{rank}.pth"), weights_only=True)
+
+
+def label_noise(folder) -> dict[str, float]:
+    """The records of wrong labels, of the one epoch that has them."""
+    lines = map(json.loads, Path(folder, "metrics.json").read_text().splitlines())
+    return {name: line[name] for line in lines for name in line if name.startswith(PREFIX)}
 
 
 def test_two_processes_train_as_one(tiny_config, tmp_path):
@@ -45,6 +53,7 @@ def test_two_processes_train_as_one(tiny_config, tmp_path):
                 # Its step is the gradient; Adam makes steps of full size of rounding where gradients vanish.
                 SOLVER__OPT="SGD",
                 SOLVER__BASE_LR=0.01,
+                REPORT__LABEL_NOISE=True,
             )
             for name in METHODS
         ]
@@ -62,6 +71,9 @@ def test_two_processes_train_as_one(tiny_config, tmp_path):
             assert torch.equal(value, second["model"][key]), (cfg.OUTPUT_DIR, key)
         assert second["metrics"] == {}
     for name, together, single in zip(METHODS, one_step, alone, strict=True):
+        noise = label_noise(single.OUTPUT_DIR)
+        assert noise["label_noise/wrong"] > 0
+        assert label_noise(together.OUTPUT_DIR) == pytest.approx(noise, abs=1e-4), name
         together, single = load(together.OUTPUT_DIR, 0), load(single.OUTPUT_DIR, 0)
         assert torch.equal(together["labels"], single["labels"])
         assert any(key.startswith("queues") for key in single["model"]) == (name == "plaza2metro_mmt_plus")
