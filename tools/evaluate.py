@@ -102,17 +102,22 @@ def evaluate(arguments: argparse.Namespace) -> None:
             several = len(settings.DATASETS.TESTS) > 1
             submit(entry, arguments.output / dataset if several else arguments.output)
     if arguments.output:
+        with replace_when_complete(str(arguments.output / "config.yaml"), "w") as file:
+            file.write(settings.dump())
         record(arguments.output / "evaluation.json", runs, camera, measurements)
 
 
 def record(path: Path, runs: list[Run], camera: Run | None, measurements: dict[str, list[dict]]) -> None:
-    """Write the measurements as tools/leaderboard.py reads them, with those of the steps beside them."""
+    """Write the measurements as tools/leaderboard.py reads them; beside them those of the steps, and what was
+    ranked.
+    """
     metrics = {dataset: rows[-1] for dataset, rows in measurements.items()}
     tests = list(metrics)
     content = {
         "metrics": metrics[tests[0]] if len(tests) == 1 else metrics,
         "run": describe_entry([run.cfg for run in runs], camera and camera.cfg, tests),
         "steps": measurements,
+        "ranked": {"runs": [run.name for run in runs], "camera": camera and camera.name},
     }
     with replace_when_complete(str(path), "w") as file:
         json.dump(content, file, indent=1)

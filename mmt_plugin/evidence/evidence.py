@@ -65,7 +65,8 @@ def fill(
                         print(f"kept: {path}, of the same recipe as another grid's", flush=True)
                         continue
                     stage = stages.setdefault(what, stage)
-                _check_sources(row, seed, stage)
+                if row.kind != "ranking":
+                    _check_sources(row, seed, stage)
                 wanted[stage].append((grid, row, seed))
 
     def keep(stage: Stage) -> None:

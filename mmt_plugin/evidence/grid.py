@@ -14,6 +14,11 @@ rows:
     overrides: {MMT.EMA.WARMUP: False}
     reference: MMT                            # instead of the grid's
     note: one line about it
+  both:
+    kind: ranking
+    config: ../evaluate/synthmetro.yml
+    runs: [MMT, constant alpha]               # rows above, ranked together
+    camera: ../camera/synthmetro.yml          # of a camera model, if there is to be one
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -25,15 +30,17 @@ from typing import Any
 import yaml
 
 from mmt_plugin.config import ConfigError, check_config, load_config
+from mmt_plugin.config_challenge import evaluation_rules
 
 from .errors import EvidenceError
 from .recipe import expected_recipe, source_seeds
 
 # "train": the whole recipe. "source": its first source model as it is, in the target's world.
 # "bn_statistics": that model, its BN statistics re-estimated on the target's training images.
-KINDS = ("train", "source", "bn_statistics")
+# "ranking": rows that were trained, as one entry of tools/evaluate.py.
+KINDS = ("train", "source", "bn_statistics", "ranking")
 GRID_KEYS = {"title", "config", "overrides", "reference", "curves", "rows"}
-ROW_KEYS = {"kind", "config", "overrides", "reference", "note"}
+ROW_KEYS = {"kind", "config", "overrides", "reference", "note", "runs", "camera"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Row:
         overrides: of the recipe, by dotted key; names in MMT.WEIGHTS may hold {seed}, {source1}, {source2}.
         reference: name of the row that it is compared with, or None.
         note: what is to be said of it, or "".
+        runs: of a ranking, the rows whose models are ranked together.
+        camera: of a ranking, the camera model's configuration file, or None.
     """
 
     name: str
@@ -55,6 +64,8 @@ class Row:
     overrides: Mapping[str, Any]
     reference: str | None = None
     note: str = ""
+    runs: tuple["Row", ...] = ()
+    camera: Path | None = None
 
     @property
     def slug(self) -> str:
@@ -133,10 +144,12 @@ def load_grid(path: Path, options: Sequence = ()) -> Grid:
     last = dict(zip(options[::2], options[1::2], strict=False))
     if len(options) % 2:
         raise EvidenceError(f"--opts are pairs KEY VALUE; {options[-1]!r} has no value")
-    table = tuple(_row(path, str(name), entry, common, last) for name, entry in rows.items())
+    table: list[Row] = []
+    for name, entry in rows.items():
+        table.append(_row(path, str(name), entry, common, last, table))
     curves = tree.get("curves") or [row.name for row in table if row.kind == "train"]
     title = str(tree.get("title") or path.stem)
-    grid = Grid(path, title, table, tuple(curves))
+    grid = Grid(path, title, tuple(table), tuple(curves))
     references = [row.reference for row in table if row.reference]
     for key, names in (("reference", references), ("curves", grid.curves)):
         for name in names:
@@ -148,7 +161,7 @@ def load_grid(path: Path, options: Sequence = ()) -> Grid:
     return grid
 
 
-def _row(path: Path, name: str, entry: Any, common: dict, last: dict) -> Row:
+def _row(path: Path, name: str, entry: Any, common: dict, last: dict, above: Sequence[Row]) -> Row:
     place = f"{path}: row {name!r}"
     entry = _mapping(place, entry)
     _refuse_unknown(place, entry, ROW_KEYS)
@@ -157,21 +170,46 @@ def _row(path: Path, name: str, entry: Any, common: dict, last: dict) -> Row:
         raise EvidenceError(f"{place}: kind is {kind!r}; choose one of {', '.join(KINDS)}")
     if not config:
         raise EvidenceError(f"{place}: name a config, in the row or in the grid")
-    file = Path(normpath(path.parent / config))
-    if not file.is_file():
-        raise EvidenceError(f"{place}: config is {config!r}: there is no {file}")
+    file = _file(place, path, "config", config)
     overrides = common["overrides"] | _mapping(place, entry.get("overrides")) | last
     reference = entry.get("reference") or common["reference"]
-    note = str(entry.get("note") or "")
-    return Row(name, kind, file, overrides, None if reference == name else reference, note)
+    reference = None if reference == name else reference
+    runs, camera = _ranked(place, kind, entry.get("runs") or [], above), entry.get("camera")
+    camera = _file(place, path, "camera", camera) if camera else None
+    return Row(name, kind, file, overrides, reference, str(entry.get("note") or ""), runs, camera)
+
+
+def _file(place: str, grid: Path, key: str, name: str) -> Path:
+    file = Path(normpath(grid.parent / name))
+    if not file.is_file():
+        raise EvidenceError(f"{place}: {key} is {name!r}: there is no {file}")
+    return file
+
+
+def _ranked(place: str, kind: str, names: Sequence[str], above: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows that a ranking is of."""
+    if bool(names) != (kind == "ranking"):
+        raise EvidenceError(f"{place}: kind ranking, and only that, names runs")
+    trained = {row.name: row for row in above if row.kind == "train"}
+    unknown = [name for name in names if name not in trained]
+    if unknown:
+        raise EvidenceError(
+            f"{place}: runs: no row {unknown[0]!r} that trains stands above; there are {', '.join(trained)}"
+        )
+    return tuple(trained[name] for name in names)
 
 
 def _check_row(grid: Grid, row: Row) -> None:
     try:
         cfg = load_config(row.config, row.options(1))
-        if len(source_seeds(1)) < cfg.MMT.NUM_PAIRS:
+        if row.kind == "ranking":
+            problems = [message for holds, message in evaluation_rules(cfg.TEST) if not holds]
+            if problems:
+                raise ConfigError("\n".join(problems))
+        elif len(source_seeds(1)) < cfg.MMT.NUM_PAIRS:
             raise ConfigError(f"MMT.NUM_PAIRS is {cfg.MMT.NUM_PAIRS}; a seed has two source models")
-        check_config(cfg)
+        else:
+            check_config(cfg)
         if len(cfg.DATASETS.TESTS) != 1:
             raise ConfigError(
                 f"DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}; a table's numbers are of one test set"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from .errors import EvidenceError
 if TYPE_CHECKING:
     from .grid import Row
 
+EVALUATION = "evaluation.json"
 # What does not change a run's numbers, or is compared as the source models' own recipe.
 UNCOMPARED = {
     *FREE_KEYS,
@@ -35,7 +36,8 @@ class Recipe:
     Attributes:
         keys: the whole configuration by dotted key, seed included, without what does not matter.
         sources: those of the source models that were pre-trained for it, one each; none of a source model
-            itself, or where weights are given.
+            itself, or where weights are given. Of a ranking, those of its runs, each with its source models,
+            and of its camera model.
     """
 
     keys: Mapping[str, Any]
@@ -48,6 +50,11 @@ def expected_recipe(row: Row, seed: int) -> Recipe:
     Raises:
         ConfigError: the row's configuration, or that of its source models, is wrong.
     """
+    if row.kind == "ranking":
+        runs = [expected_recipe(run, seed) for run in row.runs]
+        if row.camera:
+            runs.append(Recipe(comparable(load_config(row.camera, camera_options(row, seed)))))
+        return _together(load_config(row.config, row.options(seed)), runs)
     if row.kind != "train":
         cfg = source_of(row, seed, 0).clone()
         cfg.defrost()
@@ -66,11 +73,19 @@ def recorded_recipe(folder: Path) -> Recipe:
         EvidenceError: a configuration is missing or cannot be read.
     """
     cfg = _config_of(folder)
+    if ranked := _ranked_folders(folder):
+        return _together(cfg, [recorded_recipe(each) for each in ranked])
     if cfg.PSEUDO_LABELS.METHOD == "ground_truth":
         return Recipe(comparable(cfg))
     return Recipe(
         comparable(cfg), tuple(comparable(_config_of(Path(path).parent)) for path in cfg.MMT.WEIGHTS)
     )
+
+
+def camera_options(row: Row, seed: int) -> list:
+    """KEY VALUE pairs for a ranking's camera model: the built-in world is that of the runs."""
+    world = {key: value for key, value in row.overrides.items() if key.startswith("SYNTHETIC.")}
+    return [*(word for pair in world.items() for word in pair), "SEED", seed]
 
 
 def recipe_key(recipe: Recipe) -> str:
@@ -84,10 +99,11 @@ def differences(row: Row, seed: int, recorded: Recipe) -> list[str]:
     found = list(_differing(recorded.keys, expected.keys))
     if not expected.sources:  # given weights: theirs are not known from the grid alone
         return found
+    model = "ranked model" if row.kind == "ranking" else "source model"
     if len(recorded.sources) != len(expected.sources):
-        found.append(f"source models were {len(recorded.sources)}, are {len(expected.sources)}")
+        found.append(f"{model}s were {len(recorded.sources)}, are {len(expected.sources)}")
     for old, new in zip(recorded.sources, expected.sources, strict=False):
-        found += [f"source model's {change}" for change in _differing(old, new)]
+        found += [f"{model}'s {change}" for change in _differing(old, new)]
     return found
 
 
@@ -147,6 +163,21 @@ def default_keys() -> Mapping[str, Any]:
     cfg = get_cfg()
     add_mmt_config(cfg)
     return comparable(cfg)
+
+
+def _together(settings: CfgNode, parts: Sequence[Recipe]) -> Recipe:
+    """The recipe of a ranking."""
+    return Recipe(comparable(settings), tuple(keys for part in parts for keys in (part.keys, *part.sources)))
+
+
+def _ranked_folders(folder: Path) -> list[Path]:
+    """The runs that tools/evaluate.py has ranked, the camera model last; none in a run's folder."""
+    file = folder / EVALUATION
+    try:
+        ranked = json.loads(file.read_text()).get("ranked") if file.is_file() else None
+    except ValueError as error:
+        raise EvidenceError(f"{file} cannot be read: {error}") from error
+    return [Path(path) for path in (*ranked["runs"], ranked["camera"]) if path] if ranked else []
 
 
 def _plain(value: Any) -> Any:

@@ -41,7 +41,7 @@ class Result:
         command: which repeats it.
         metrics: in percent, by fastreid's names.
         clusters: after the last label step; None where nothing was clustered.
-        minutes: that it took.
+        minutes: that it took; None of a ranking.
         images_per_bn: images that share BN statistics; None if it was not recorded.
         curves: by scalar, pairs [iterations that were complete, value]: mAP, what label steps tell, and how
             wrong the labels were.
@@ -55,7 +55,7 @@ class Result:
     command: str
     metrics: dict[str, float]
     clusters: int | None
-    minutes: float
+    minutes: float | None
     images_per_bn: int | None
     curves: dict[str, list[list[float]]]
     versions: dict[str, str | None]
@@ -85,7 +85,7 @@ def collect(grid: Grid, row: Row, seed: int, stage: Stage) -> Result:
     try:
         record = json.loads(path.read_text())
         metrics = {name: round(record["metrics"][name], DIGITS) for name in METRICS}
-        clusters, minutes = record["clusters"], round(record["minutes"], DIGITS)
+        clusters, minutes = record.get("clusters"), record.get("minutes")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvidenceError(f"{path} cannot be read: {type(error).__name__} {error}") from error
     is_training = stage.record == RESULTS
@@ -97,7 +97,7 @@ def collect(grid: Grid, row: Row, seed: int, stage: Stage) -> Result:
         command=command_by_hand(grid, row, seed),
         metrics=metrics,
         clusters=clusters,
-        minutes=minutes,
+        minutes=None if minutes is None else round(minutes, DIGITS),
         images_per_bn=round(per_bn.values[-1]) if per_bn else None,
         curves=_curves(scalars),
         versions={"torch": _torch_version(stage.folder / "log.txt"), "mmt_plugin": __version__},

@@ -4,7 +4,7 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ def run_stages(stages: Iterable[Stage], jobs: int, finish: Callable[[Stage], Non
         What failed.
     """
     wanted = list(stages)
-    waiting = list(dict.fromkeys(each for stage in wanted for each in (*stage.needs, stage)))
+    waiting = list(dict.fromkeys(each for stage in wanted for each in _with_needs(stage)))
     failures: dict[Stage, Failure] = {}
     running: dict[Stage, subprocess.Popen] = {}
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
@@ -87,6 +87,13 @@ def run_stages(stages: Iterable[Stage], jobs: int, finish: Callable[[Stage], Non
             if running:
                 time.sleep(PERIOD)
     return list(failures.values())
+
+
+def _with_needs(stage: Stage) -> Iterator[Stage]:
+    """A stage after all that must be complete before it."""
+    for need in stage.needs:
+        yield from _with_needs(need)
+    yield stage
 
 
 def _start(stage: Stage, threads: int) -> subprocess.Popen:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from fastreid.config import CfgNode
 
@@ -14,11 +15,16 @@ from mmt_plugin.engine.pipeline import FINAL_MODEL, RESULTS
 from mmt_plugin.engine.recipe import FREE_KEYS, flatten
 
 from .grid import Grid, Row
-from .recipe import evaluation_options, has_sources, source_of, source_seeds
+from .recipe import (
+    EVALUATION,
+    camera_options,
+    evaluation_options,
+    has_sources,
+    source_of,
+    source_seeds,
+)
 
 REPOSITORY = Path(__file__).parents[2]
-TRAIN_NET = REPOSITORY / "tools" / "train_net.py"
-EVALUATION = "evaluation.json"
 # What changes no table.
 UNSHOWN = {*FREE_KEYS} - {"REPORT.LABEL_NOISE"}
 
@@ -32,7 +38,7 @@ class Stage:
         folder: its OUTPUT_DIR.
         record: name of the file there that marks it complete.
         config: its configuration file.
-        options: a switch, then KEY VALUE pairs; without OUTPUT_DIR.
+        options: KEY VALUE pairs, after a switch if there is one; without OUTPUT_DIR.
         needs: stages that must be complete before it.
     """
 
@@ -42,6 +48,7 @@ class Stage:
     config: Path = field(compare=False)
     options: tuple[str, ...] = field(compare=False)
     needs: tuple["Stage", ...] = field(default=(), compare=False)
+    tool: ClassVar[str] = "train_net.py"
 
     @property
     def finished(self) -> bool:
@@ -50,8 +57,30 @@ class Stage:
     @property
     def command(self) -> list[str]:
         """As this Python runs it."""
-        call = [sys.executable, str(TRAIN_NET), "--config-file", str(self.config)]
-        return [*call, *self.options, "OUTPUT_DIR", str(self.folder)]
+        tool = REPOSITORY / "tools" / self.tool
+        return [sys.executable, str(tool), *self.arguments(str(self.config), self.options)]
+
+    def arguments(self, config: str, options: Sequence[str]) -> list[str]:
+        """The words after the tool's name."""
+        return ["--config-file", config, *options, "OUTPUT_DIR", str(self.folder)]
+
+
+@dataclass(frozen=True)
+class RankingStage(Stage):
+    """One call of tools/evaluate.py, of the runs that it needs.
+
+    Attributes:
+        with_camera: whether the last of these is a camera model.
+    """
+
+    with_camera: bool = field(default=False, compare=False)
+    tool: ClassVar[str] = "evaluate.py"
+
+    def arguments(self, config: str, options: Sequence[str]) -> list[str]:
+        runs = [str(stage.folder) for stage in self.needs]
+        if self.with_camera:
+            runs.insert(-1, "--camera")
+        return [*runs, "--config-file", config, "--output", str(self.folder), "--opts", *options]
 
 
 def row_stage(grid: Grid, row: Row, seed: int, output: Path) -> Stage:
@@ -64,6 +93,12 @@ def row_stage(grid: Grid, row: Row, seed: int, output: Path) -> Stage:
         output: folder of all runs. Source models of one recipe are shared by all rows and grids below it.
     """
     name, folder = f"{row.name}, seed {seed}", output / grid.name / f"seed{seed}" / row.slug
+    if row.kind == "ranking":
+        needs = [row_stage(grid, run, seed, output) for run in row.runs]
+        if row.camera:
+            needs.append(camera_stage(row, seed, output))
+        options = _words(row.options(seed))
+        return RankingStage(name, folder, EVALUATION, row.config, options, tuple(needs), bool(row.camera))
     if row.kind != "train":
         source, changes = source_stage(row, seed, 0, output), evaluation_options(row, seed)
         if not changes:
@@ -77,6 +112,14 @@ def row_stage(grid: Grid, row: Row, seed: int, output: Path) -> Stage:
         sources = tuple(source_stage(row, seed, pair, output) for pair in range(cfg.MMT.NUM_PAIRS))
         options += ["MMT.WEIGHTS", tuple(str(source.folder / FINAL_MODEL) for source in sources)]
     return Stage(name, folder, RESULTS, row.config, _words(options), sources)
+
+
+def camera_stage(row: Row, seed: int, output: Path) -> Stage:
+    """The training of a ranking's camera model."""
+    options = camera_options(row, seed)
+    digest = recipe_digest(load_config(row.camera, options))[:8]
+    folder = output / "cameras" / f"{row.camera.stem}_{digest}" / f"seed{seed}"
+    return Stage(f"camera model of seed {seed}", folder, RESULTS, row.camera, _words(["--resume", *options]))
 
 
 def source_stage(row: Row, seed: int, pair: int, output: Path) -> Stage:
@@ -93,27 +136,30 @@ def source_stage(row: Row, seed: int, pair: int, output: Path) -> Stage:
 def command_by_hand(grid: Grid, row: Row, seed: int) -> str:
     """A shell command that needs nothing but the repository, and leaves out what does not change the numbers.
 
-    A training pre-trains its own source models, from the same seeds. A source model that is only evaluated is
-    trained first, by a command of its own.
+    A training pre-trains its own source models, from the same seeds. What is only evaluated is trained first,
+    by commands of its own.
     """
     stage = row_stage(grid, row, seed, Path("logs"))
     before = stage.needs if row.kind != "train" else ()
-    given = {"MMT.SOURCE.SEEDS": str(source_seeds(seed)[: len(stage.needs)])} if stage.needs else {}
-    return " && ".join(
-        shlex.join(_words_by_hand(each, given if row.kind == "train" else {})) for each in (*before, stage)
-    )
+    return " && ".join(shlex.join(_words_by_hand(each)) for each in (*before, stage))
 
 
-def _words_by_hand(stage: Stage, sources: dict[str, str]) -> list[str]:
-    """The words of a stage's command; where its source models' seeds are given, in place of their files."""
-    switch, *options = stage.options
-    pairs = dict(zip(options[::2], options[1::2], strict=True))
-    if sources:
+def _words_by_hand(stage: Stage) -> list[str]:
+    """The words of a stage's command; of a training, its source models' seeds in place of their files."""
+    switch, pairs = _split(stage)
+    if stage.needs and "MMT.WEIGHTS" in pairs:
         del pairs["MMT.WEIGHTS"]
-    words = ["python", "tools/train_net.py", "--config-file", _shown(stage.config)]
-    words += [] if switch == "--resume" else [switch]
-    words += [word for pair in (pairs | sources).items() if pair[0] not in UNSHOWN for word in pair]
-    return [*words, "OUTPUT_DIR", str(stage.folder)]
+        pairs["MMT.SOURCE.SEEDS"] = str(tuple(int(_split(source)[1]["SEED"]) for source in stage.needs))
+    shown = [word for word in switch if word != "--resume"]
+    shown += [word for pair in pairs.items() if pair[0] not in UNSHOWN for word in pair]
+    return ["python", f"tools/{stage.tool}", *stage.arguments(_shown(stage.config), shown)]
+
+
+def _split(stage: Stage) -> tuple[list[str], dict[str, str]]:
+    """A stage's switch, if it has one, and its options by key."""
+    switch = [word for word in stage.options[:1] if word.startswith("--")]
+    options = stage.options[len(switch) :]
+    return switch, dict(zip(options[::2], options[1::2], strict=True))
 
 
 def _shown(file: Path) -> str:

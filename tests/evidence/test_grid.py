@@ -11,6 +11,9 @@ from mmt_plugin.evidence.grid import load_grid, slug
 GRIDS = sorted((REPOSITORY / "configs" / "ablation").glob("*.yml"))
 
 
+RANKING = {"kind": "ranking", "runs": ["a"]}
+
+
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_shipped_grids_can_be_trained(path):
     grid = load_grid(path)
@@ -59,10 +62,14 @@ def test_file_names():
         ({"a": {"overrides": ["MMT.EMA.ALPHA"]}}, {}, r"row 'a': \['MMT\.EMA\.ALPHA'\] is no mapping"),
         ({"a": {"config": "nowhere.yml"}}, {}, r"row 'a': config is 'nowhere\.yml': there is no"),
         ({"a": {"kind": "trane"}}, {}, r"row 'a': kind is 'trane'; choose one of train, source"),
-        ({"a": {"overide": {}}}, {}, r"row 'a': there is no key overide; choose from config, kind"),
+        ({"a": {"overide": {}}}, {}, r"row 'a': there is no key overide; choose from camera, config, kind"),
         ({"a": None}, {"rovs": 1}, r"there is no key rovs; choose from config, curves"),
         ({"a": None}, {"reference": "b"}, r"reference: there is no row 'b'; there are 'a'"),
         ({"a": {"reference": "b"}}, {}, r"reference: there is no row 'b'; there are 'a'"),
+        ({"a": {"runs": ["b"]}}, {}, r"row 'a': kind ranking, and only that, names runs"),
+        ({"a": {"kind": "ranking"}}, {}, r"row 'a': kind ranking, and only that, names runs"),
+        ({"b": {**RANKING}, "a": None}, {}, r"row 'b': runs: no row 'a' that trains stands above"),
+        ({"a": None, "b": {**RANKING, "camera": "c.yml"}}, {}, r"row 'b': camera is 'c.yml': there is no"),
         ({"a": None}, {"curves": ["b"]}, r"curves: there is no row 'b'"),
         ({"a": None}, {"config": None}, r"row 'a': name a config"),
         ({"a b": None, "a-b": None}, {}, r"'a b' and 'a-b' would share the file name 'a_b'"),

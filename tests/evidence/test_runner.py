@@ -40,6 +40,14 @@ def finished():
     return []
 
 
+def test_what_is_needed_by_what_is_needed_runs_first(script, tmp_path):
+    first = script("first")
+    second = script("second", needs=(first,))
+    third = script("third", needs=(second,))
+    assert run_stages([third], 2, lambda stage: None) == []
+    assert all(stage.finished for stage in (first, second, third))
+
+
 def test_what_is_needed_runs_first_and_once(script, finished, capsys):
     source = script("source")
     stages = [script("a", needs=(source,)), script("b", needs=(source,))]

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from small_grid import BASELINE, OVERRIDES
+from tiny import REPOSITORY
 
 from mmt_plugin.config import load_config
 from mmt_plugin.evidence.recipe import comparable, expected_recipe
@@ -16,6 +17,7 @@ def settings(words: list[str]):
     """The configuration that a command of train_net.py makes."""
     start = words.index("--config-file")
     options = [word for word in words[start + 2 :] if not word.startswith("--")]
+    options = options[len(options) % 2 :]  # without the folder of --output
     return load_config(words[start + 1], options)
 
 
@@ -88,3 +90,32 @@ def test_given_weights_need_no_pre_training(make_grid):
     stage = row_stage(grid, grid.rows[0], 2, Path("logs"))
     assert stage.needs == ()
     assert tuple(settings(stage.command).MMT.WEIGHTS) == ("a/seed2.pth", "b/seed2.pth")
+
+
+def test_a_ranking_needs_its_runs_and_its_camera_model(make_grid, tmp_path):
+    configs = REPOSITORY / "configs"
+    entry = {
+        "kind": "ranking",
+        "config": str(configs / "evaluate" / "synthmetro.yml"),
+        "camera": str(configs / "camera" / "synthmetro.yml"),
+        "runs": ["MMT", "baseline"],
+    }
+    grid = make_grid({**ROWS, "entry": entry})
+    mmt, baseline, *_, entry = (row_stage(grid, row, 2, tmp_path) for row in grid.rows)
+    assert entry.needs[:2] == (mmt, baseline)
+    camera = entry.needs[2]
+    assert settings(camera.command).SYNTHETIC == settings(mmt.command).SYNTHETIC
+    assert settings(camera.command).SEED == 2
+    words = entry.command[2:]
+    assert words[:4] == [str(mmt.folder), str(baseline.folder), "--camera", str(camera.folder)]
+    assert words[words.index("--output") + 1] == str(entry.folder)
+    expected = expected_recipe(grid.rows[-1], 2)
+    assert comparable(settings([word for word in words if word != "--opts"])) == expected.keys
+    behind = [expected_recipe(row, 2) for row in grid.rows[:2]]
+    behind = [keys for recipe in behind for keys in (recipe.keys, *recipe.sources)]
+    assert list(expected.sources) == [*behind, comparable(settings(camera.command))]
+
+    commands = [shlex.split(each) for each in command_by_hand(grid, grid.rows[-1], 2).split(" && ")]
+    assert [words[1] for words in commands] == ["tools/train_net.py"] * 3 + ["tools/evaluate.py"]
+    assert shlex.join(commands[0]) == command_by_hand(grid, grid.rows[0], 2)
+    assert commands[3][2:4] == ["logs/grid/seed2/mmt", "logs/grid/seed2/baseline"]

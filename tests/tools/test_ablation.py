@@ -31,6 +31,11 @@ def write_grid(path: Path, name: str = "baseline", **overrides) -> None:
             "direct transfer": {"kind": "source"},
             "broken": {"overrides": {"MMT.WEIGHTS": weights}},
             name: {"config": str(SYNTHETIC / "plaza2metro_baseline.yml")},
+            "re-ranked": {
+                "kind": "ranking",
+                "config": str(SYNTHETIC.parent / "evaluate" / "synthmetro.yml"),
+                "runs": [name],
+            },
         },
     }
     path.write_text(yaml.safe_dump(tree, sort_keys=False))
@@ -85,7 +90,13 @@ def test_a_grid_is_interrupted_goes_on_and_keeps_what_is_true(harness, tmp_path)
     assert sorted(path.name for path in kept.glob("*.json")) == [
         "baseline_seed1.json",
         "direct_transfer_seed1.json",
+        "re_ranked_seed1.json",
     ]
+    ranked = json.loads((kept / "re_ranked_seed1.json").read_text())
+    assert ranked["metrics"]["mAP"] == pytest.approx(
+        recorded_map(tmp_path / "runs" / "tiny" / "seed1" / "re_ranked" / "evaluation.json"), abs=1e-3
+    )
+    assert ranked["clusters"] is ranked["minutes"] is None
     result = json.loads((kept / "baseline_seed1.json").read_text())
     (source,) = (tmp_path / "runs" / "sources").glob("*/seed1/results.json")
     direct = json.loads((kept / "direct_transfer_seed1.json").read_text())
