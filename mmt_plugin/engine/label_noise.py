@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.modeling.collectives import gather_batch
 from mmt_plugin.modeling.layers import TARGET
-from mmt_plugin.modeling.losses import hardest_triplets
-from mmt_plugin.modeling.losses.softmax_triplet import euclidean_distance
+from mmt_plugin.modeling.losses import hardest_triplets, triplet_probabilities
+from mmt_plugin.modeling.meta_arch import with_peers
 from mmt_plugin.pseudo_labels import cluster_identities
 
 PREFIX = "label_noise/"
@@ -120,7 +120,7 @@ class LabelNoiseHook(HookBase):
         # Triplets are mined in the batch of all processes.
         everywhere = [gather_batch(each) for each in (targets, person, is_target)]
         with torch.autocast(device.type, enabled=False):
-            for student, teacher in zip(students, teachers[1:] + teachers[:1], strict=True):
+            for student, teacher in with_peers(students, teachers):
                 self._add_labels(teacher["logits"], targets, person, is_target)
                 if model.weights.triplet > 0 or model.weights.soft_triplet > 0:
                     features = [gather_batch(each["features"]) for each in (student, teacher)]
@@ -142,7 +142,7 @@ class LabelNoiseHook(HookBase):
         pairs = hardest_triplets(student, targets).pairs
         positive, negative = person[pairs].unbind(dim=1)
         wrong = (positive != person) | (negative == person)
-        t = F.softmax(euclidean_distance(teacher).gather(1, pairs), dim=1)[:, 1]
+        t = triplet_probabilities(teacher, pairs)[:, 1]
         self._add("triplets_wrong", wrong, among)
         self._add("t_wrong", t, among & wrong)
         self._add("t_right", t, among & ~wrong)

@@ -1,7 +1,7 @@
 """From grids to result files: what is there is kept, what is missing is run."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmt_plugin.config import load_config
@@ -47,27 +47,23 @@ def fill(
     Raises:
         EvidenceError: a row is unknown, or a result or a finished run at a row's place is another recipe's.
     """
-    known = {grid.path: read_results(results, grid) for grid in grids}
+    missing = list(_missing(grids, rows, seeds, results))
     others = results_by_recipe(results)
     stages: dict[tuple[str, bool], Stage] = {}
     wanted: dict[Stage, list[tuple[Grid, Row, int]]] = defaultdict(list)
-    for grid in grids:
-        for seed in seeds:
-            for row in grid.named(rows) if rows else grid.rows:
-                if seed in known[grid.path][row.name]:
-                    continue
-                stage = row_stage(grid, row, seed, output)
-                if not stage.finished and (what := _what_it_makes(row, seed)):
-                    key, with_noise = what
-                    if key in others and (records_noise(others[key]) or not with_noise):
-                        path = result_file(results, grid, row, seed)
-                        write_result(path, take_over(others[key], grid, row, seed))
-                        print(f"kept: {path}, of the same recipe as another grid's", flush=True)
-                        continue
-                    stage = stages.setdefault(what, stage)
-                if row.kind != "ranking":
-                    _check_sources(row, seed, stage)
-                wanted[stage].append((grid, row, seed))
+    for grid, row, seed in missing:
+        stage = row_stage(grid, row, seed, output)
+        if not stage.finished and (what := _what_it_makes(row, seed)):
+            key, with_noise = what
+            if key in others and (records_noise(others[key]) or not with_noise):
+                path = result_file(results, grid, row, seed)
+                write_result(path, take_over(others[key], grid, row, seed))
+                print(f"kept: {path}, of the same recipe as another grid's", flush=True)
+                continue
+            stage = stages.setdefault(what, stage)
+        if row.kind != "ranking":
+            _check_sources(row, seed, stage)
+        wanted[stage].append((grid, row, seed))
 
     def keep(stage: Stage) -> None:
         for grid, row, seed in wanted[stage]:
@@ -79,6 +75,18 @@ def fill(
         if stage.finished:
             keep(stage)
     return run_stages([stage for stage in wanted if not stage.finished], jobs, keep)
+
+
+def _missing(
+    grids: Sequence[Grid], rows: Sequence[str], seeds: Sequence[int], results: Path
+) -> Iterator[tuple[Grid, Row, int]]:
+    """Rows and seeds without a result file."""
+    for grid in grids:
+        known = read_results(results, grid)
+        for seed in seeds:
+            for row in grid.named(rows) if rows else grid.rows:
+                if seed not in known[row.name]:
+                    yield grid, row, seed
 
 
 def _what_it_makes(row: Row, seed: int) -> tuple[str, bool] | None:

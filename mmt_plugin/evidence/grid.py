@@ -139,8 +139,8 @@ def load_grid(path: Path, options: Sequence = ()) -> Grid:
     rows = tree.get("rows")
     if not isinstance(rows, dict) or not rows:
         raise EvidenceError(f"{path}: rows must name at least one row")
-    common = {"config": tree.get("config"), "overrides": _mapping(f"{path}", tree.get("overrides"))}
-    common["reference"] = tree.get("reference")
+    common = {key: tree.get(key) for key in ("config", "reference")}
+    common["overrides"] = _mapping(f"{path}", tree.get("overrides"))
     last = dict(zip(options[::2], options[1::2], strict=False))
     if len(options) % 2:
         raise EvidenceError(f"--opts are pairs KEY VALUE; {options[-1]!r} has no value")

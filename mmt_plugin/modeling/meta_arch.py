@@ -49,6 +49,13 @@ class LossWeights:
         )
 
 
+def with_peers(
+    students: list[dict[str, Tensor]], teachers: list[dict[str, Tensor]]
+) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """Outputs of each student beside those of the teacher it learns from: the next pair's."""
+    return list(zip(students, teachers[1:] + teachers[:1], strict=True))
+
+
 @META_ARCH_REGISTRY.register()
 class MutualMeanTeaching(nn.Module):
     """A list of student/teacher pairs over the host's backbones and heads (Ge et al., ICLR 2020).
@@ -210,7 +217,7 @@ class MutualMeanTeaching(nn.Module):
                 lambda s, t: soft_softmax_triplet_loss(s["features"], t["features"], labels, s["triplets"]),
             ),
         }
-        pairs = list(zip(students, teachers[1:] + teachers[:1], strict=True))
+        pairs = with_peers(students, teachers)
         return {
             name: weight * sum(loss(student, peer) for student, peer in pairs)
             for name, (weight, loss) in terms.items()

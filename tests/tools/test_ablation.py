@@ -10,15 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny import REPOSITORY, TINY
+from small_grid import BASELINE, OVERRIDES, SYNTHETIC
+from tiny import REPOSITORY
 
 from mmt_plugin.evidence.errors import EvidenceError
 from mmt_plugin.evidence.evidence import fill
 from mmt_plugin.evidence.grid import load_grid
-
-SYNTHETIC = REPOSITORY / "configs" / "synthetic"
-SOURCE_OPTS = ["SOLVER.ITERS_PER_EPOCH", 2, "SOLVER.MAX_EPOCH", 1, "SOLVER.IMS_PER_BATCH", 8]
-SOURCE_OPTS += ["DATALOADER.NUM_INSTANCE", 2, "SOLVER.WARMUP_ITERS", 0, "TEST.EVAL_PERIOD", 1]
 
 
 def write_grid(path: Path, name: str = "baseline", **overrides) -> None:
@@ -26,11 +23,11 @@ def write_grid(path: Path, name: str = "baseline", **overrides) -> None:
     tree = {
         "title": "Tiny",
         "config": str(SYNTHETIC / "plaza2metro_mmt.yml"),
-        "overrides": {**TINY, "MMT.SOURCE.OPTS": SOURCE_OPTS, "TEST.EVAL_PERIOD": 1, **overrides},
+        "overrides": {**OVERRIDES, **overrides},
         "rows": {
             "direct transfer": {"kind": "source"},
             "broken": {"overrides": {"MMT.WEIGHTS": weights}},
-            name: {"config": str(SYNTHETIC / "plaza2metro_baseline.yml")},
+            name: BASELINE,
             "re-ranked": {
                 "kind": "ranking",
                 "config": str(SYNTHETIC.parent / "evaluate" / "synthmetro.yml"),

@@ -3,7 +3,12 @@
 from .label_smooth_cross_entropy import label_smooth_cross_entropy
 from .moco import MoCoQueue
 from .soft_cross_entropy import soft_cross_entropy
-from .softmax_triplet import hardest_triplets, soft_softmax_triplet_loss, softmax_triplet_loss
+from .softmax_triplet import (
+    hardest_triplets,
+    soft_softmax_triplet_loss,
+    softmax_triplet_loss,
+    triplet_probabilities,
+)
 
 __all__ = [
     "MoCoQueue",
@@ -12,4 +17,5 @@ __all__ = [
     "soft_cross_entropy",
     "soft_softmax_triplet_loss",
     "softmax_triplet_loss",
+    "triplet_probabilities",
 ]

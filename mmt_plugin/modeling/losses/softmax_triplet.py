@@ -66,6 +66,16 @@ def _hardest(distance: Tensor, same: Tensor) -> Triplets:
     return Triplets(pairs, distance.gather(1, pairs).masked_fill(same.all(), torch.nan))
 
 
+def triplet_probabilities(features: Tensor, pairs: Tensor) -> Tensor:
+    """1 - T and T, B x 2, of triplets that were mined on other features.
+
+    Args:
+        features: B x D.
+        pairs: B x 2, of `Triplets`.
+    """
+    return F.softmax(euclidean_distance(features).gather(1, pairs), dim=1)
+
+
 def _check(features: Tensor, targets: Tensor) -> None:
     if features.dim() != 2 or targets.shape != features.shape[:1]:
         raise ValueError(
@@ -114,7 +124,6 @@ def soft_softmax_triplet_loss(
     """
     _check(teacher_features, targets)
     triplets = triplets or hardest_triplets(student_features, targets)
-    teacher_distance = euclidean_distance(teacher_features.detach())
     student = F.log_softmax(triplets.distances, dim=1)
-    teacher = F.softmax(teacher_distance.gather(1, triplets.pairs), dim=1)
+    teacher = triplet_probabilities(teacher_features.detach(), triplets.pairs)
     return -(teacher * student).sum(dim=1).mean()
