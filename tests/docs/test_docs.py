@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def code_spans(page: Path) -> list[str]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The words of every shell line of a page, and of code spans that call a tool."""
+    """The words of every shell command of a page, and of code spans that call a tool."""
     blocks = [body for language, body in FENCE.findall(page.read_text()) if language in ("sh", "bash", "")]
     lines = [line for body in blocks for line in body.replace("\\\n", " ").splitlines()]
     lines += [span for span in code_spans(page) if re.match(r"(python|torchrun|make) ", span)]
@@ -67,8 +68,9 @@ def commands(page: Path) -> Iterator[list[str]]:
             words = shlex.split(line, comments=True)
         except ValueError:  # a picture, not a command
             continue
-        if words:
-            yield words
+        for joined, command in groupby(words, key="&&".__eq__):
+            if not joined:
+                yield list(command)
 
 
 def test_there_are_pages():
