@@ -1,13 +1,15 @@
-"""Learning curves of a grid's rows, as a picture."""
+"""Learning curves of a grid's rows, as a picture and as a table."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from tabulate import tabulate
 
 from .grid import Grid
 from .results import Result
+from .table import COMPARED, comparison, summary
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -29,16 +31,60 @@ def draw_curves(grid: Grid, results: Mapping[str, Mapping[int, Result]], path: P
     curves = {name: curve for name in grid.curves if (curve := mean_curve(results[name]))}
     if not curves:
         return False
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    for name, (iterations, values) in curves.items():
-        axes.plot(iterations, values.mean(axis=0), marker="o", markersize=3, label=name)
-        axes.fill_between(iterations, values.min(axis=0), values.max(axis=0), alpha=0.15)
-    axes.set(xlabel="iterations", ylabel="mAP on the target test set (%)")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    costs = {row.name: row.cost for row in grid.rows}
+    axes_labels = {"iterations": dict.fromkeys(curves, 1.0)}
+    if len({costs[name] for name in curves}) > 1:
+        axes_labels["computing, in iterations of cost 1"] = costs
+    panels = len(axes_labels)
+    figure, axes = plt.subplots(
+        1, panels, figsize=(7 * panels, 4.2), layout="constrained", sharey=True, squeeze=False
+    )
+    for panel, (label, scale) in zip(axes[0], axes_labels.items(), strict=True):
+        for name, (iterations, values) in curves.items():
+            x = scale[name] * np.array(iterations)
+            panel.plot(x, values.mean(axis=0), marker="o", markersize=3, label=name)
+            panel.fill_between(x, values.min(axis=0), values.max(axis=0), alpha=0.15)
+        panel.set(xlabel=label)
+        panel.grid(alpha=0.3)
+    axes[0, 0].set(ylabel="mAP on the target test set (%)")
+    axes[0, 0].legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return True
+
+
+def draw_curve_table(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
+    """The curves in Markdown: a line for each evaluation of each row that the grid draws, with its difference
+    to the row's reference after as many iterations and, where the two rows' iterations cost unequally much,
+    after as much computing.
+
+    Returns:
+        The table; "" where nothing was trained.
+    """
+    rows = {row.name: row for row in grid.rows}
+    metric = f"{COMPARED} - reference"
+    headers = ["", "iterations", COMPARED, f"{metric}, as many iterations", "mean", "p (n)"]
+    headers += [f"{metric}, as much computing", "mean", "p (n)"]
+    body = []
+    for name in grid.curves:
+        row, reference = rows[name], rows.get(rows[name].reference)
+        others = _by_iteration(results[reference.name]) if reference else {}
+        ratio = row.cost / reference.cost if reference else 1
+        for iterations, values in sorted(_by_iteration(results[name]).items()):
+            as_much = others.get(round(ratio * iterations), {}) if ratio != 1 else {}
+            cells = [name, str(iterations), summary(list(values.values()), 1)]
+            cells += comparison(values, others.get(iterations, {}))
+            body.append([*cells, *comparison(values, as_much)])
+    return tabulate(body, headers=headers, tablefmt="github", disable_numparse=True) if body else ""
+
+
+def _by_iteration(runs: Mapping[int, Result]) -> dict[int, dict[int, float]]:
+    """mAP of a row's evaluations while it trained, by iterations and seed."""
+    found: dict[int, dict[int, float]] = {}
+    for seed, run in runs.items():
+        for iterations, value in run.curves.get(COMPARED, ()):
+            found.setdefault(iterations, {})[seed] = value
+    return found
 
 
 def mean_curve(runs: Mapping[int, Result]) -> tuple[list[int], np.ndarray] | None:

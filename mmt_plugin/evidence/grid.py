@@ -10,6 +10,7 @@ rows:
   BN statistics only: {kind: bn_statistics}
   baseline: {config: ../synthetic/plaza2metro_baseline.yml}
   MMT:
+    cost: 2.5                                 # computing of an iteration; that of other rows is 1
   constant alpha:
     overrides: {MMT.EMA.WARMUP: False}
     reference: MMT                            # instead of the grid's
@@ -40,7 +41,7 @@ from .recipe import expected_recipe, source_seeds
 # "ranking": rows that were trained, as one entry of tools/evaluate.py.
 KINDS = ("train", "source", "bn_statistics", "ranking")
 GRID_KEYS = {"title", "config", "overrides", "reference", "curves", "rows"}
-ROW_KEYS = {"kind", "config", "overrides", "reference", "note", "runs", "camera"}
+ROW_KEYS = {"kind", "config", "overrides", "reference", "cost", "note", "runs", "camera"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Row:
         config: its recipe's file.
         overrides: of the recipe, by dotted key; names in MMT.WEIGHTS may hold {seed}, {source1}, {source2}.
         reference: name of the row that it is compared with, or None.
+        cost: computing of one iteration, in a unit common to the grid's rows.
         note: what is to be said of it, or "".
         runs: of a ranking, the rows whose models are ranked together.
         camera: of a ranking, the camera model's configuration file, or None.
@@ -63,6 +65,7 @@ class Row:
     config: Path
     overrides: Mapping[str, Any]
     reference: str | None = None
+    cost: float = 1.0
     note: str = ""
     runs: tuple["Row", ...] = ()
     camera: Path | None = None
@@ -174,9 +177,13 @@ def _row(path: Path, name: str, entry: Any, common: dict, last: dict, above: Seq
     overrides = common["overrides"] | _mapping(place, entry.get("overrides")) | last
     reference = entry.get("reference") or common["reference"]
     reference = None if reference == name else reference
+    cost = entry.get("cost", 1.0)
+    if not isinstance(cost, (int, float)) or not cost > 0:
+        raise EvidenceError(f"{place}: cost is {cost!r}; it is a number above 0")
     runs, camera = _ranked(place, kind, entry.get("runs") or [], above), entry.get("camera")
     camera = _file(place, path, "camera", camera) if camera else None
-    return Row(name, kind, file, overrides, reference, str(entry.get("note") or ""), runs, camera)
+    note = str(entry.get("note") or "")
+    return Row(name, kind, file, overrides, reference, float(cost), note, runs, camera)
 
 
 def _file(place: str, grid: Path, key: str, name: str) -> Path:

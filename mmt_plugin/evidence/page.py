@@ -5,21 +5,23 @@
     <!-- end -->
 
 is replaced by the table of configs/ablation/mmt.yml, with the commands of its rows. "summary: mmt" stands for
-a shorter one without commands, "label noise: mmt" for the table of how wrong the labels of its runs were.
+a shorter one without commands, "curves: mmt" for the evaluations while its runs trained, and
+"label noise: mmt" for how wrong the labels of its runs were.
 """
 
 import re
 from pathlib import Path
 
+from .curves import draw_curve_table
 from .errors import EvidenceError
 from .grid import load_grid
 from .noise import draw_label_noise
 from .results import read_results
 from .stages import REPOSITORY
-from .table import draw_commands, draw_summary, draw_table
+from .table import NO_RUNS, draw_commands, draw_summary, draw_table
 
 GRIDS = REPOSITORY / "configs" / "ablation"
-START = re.compile(r"^<!-- (?P<kind>table|summary|label noise): (?P<name>[\w-]+) -->$", re.MULTILINE)
+START = re.compile(r"^<!-- (?P<kind>table|summary|curves|label noise): (?P<name>[\w-]+) -->$", re.MULTILINE)
 END = "<!-- end -->"
 
 
@@ -49,6 +51,8 @@ def _draw(kind: str, name: str, folder: Path) -> str:
     results = read_results(folder, grid)
     if kind == "label noise":
         return draw_label_noise(grid, results) or "No run of this grid recorded it."
+    if kind == "curves":
+        return draw_curve_table(grid, results) or NO_RUNS
     if kind == "summary":
         return draw_summary(grid, results)
     table = draw_table(grid, results)

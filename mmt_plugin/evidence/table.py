@@ -62,6 +62,24 @@ def summary(values: Sequence[float | None], digits: int) -> str:
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
 
 
+def comparison(values: Mapping[int, float], reference: Mapping[int, float]) -> list[str]:
+    """Differences over the seeds that both have: each, their mean, and p with the number of pairs.
+
+    Args:
+        values: of a row, by seed.
+        reference: of the row that it is compared with.
+    """
+    differences = [values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())]
+    if not differences:
+        return [NOTHING] * 3
+    p = paired_p(differences)
+    return [
+        ", ".join(f"{value:+.1f}" for value in differences),
+        f"{np.mean(differences):+.1f}",
+        NOTHING if p is None else f"{_rounded(p)} ({len(differences)})",
+    ]
+
+
 def paired_p(differences: Sequence[float]) -> float | None:
     """p of the two-sided paired t-test that the differences' mean is zero; None for too few pairs, or where
     all of them are zero.
@@ -106,7 +124,7 @@ def _draw(
         if row.name in references and not row.reference:
             cells += ["reference", NOTHING, NOTHING]
         elif references:
-            cells += _comparison(runs, results.get(row.reference, {}))
+            cells += comparison(_compared(runs), _compared(results.get(row.reference, {})))
         body.append(cells)
     return tabulate(body, headers=headers, tablefmt="github", disable_numparse=True)
 
@@ -116,18 +134,8 @@ def first_ari(run: Result) -> float | None:
     return run.curves["ARI"][0][1] if "ARI" in run.curves else None
 
 
-def _comparison(runs: Mapping[int, Result], reference: Mapping[int, Result]) -> list[str]:
-    """Differences over the seeds that both have: each, their mean, and p with the number of pairs."""
-    seeds = sorted(runs.keys() & reference.keys())
-    differences = [runs[seed].metrics[COMPARED] - reference[seed].metrics[COMPARED] for seed in seeds]
-    if not differences:
-        return [NOTHING] * 3
-    p = paired_p(differences)
-    return [
-        ", ".join(f"{value:+.1f}" for value in differences),
-        f"{np.mean(differences):+.1f}",
-        NOTHING if p is None else f"{_rounded(p)} ({len(differences)})",
-    ]
+def _compared(runs: Mapping[int, Result]) -> dict[int, float]:
+    return {seed: run.metrics[COMPARED] for seed, run in runs.items()}
 
 
 def _rounded(p: float) -> str:

@@ -6,7 +6,7 @@ import pytest
 from small_grid import BASELINE
 from tiny import REPOSITORY
 
-from mmt_plugin.evidence.curves import draw_curves, mean_curve
+from mmt_plugin.evidence.curves import draw_curve_table, draw_curves, mean_curve
 from mmt_plugin.evidence.errors import EvidenceError
 from mmt_plugin.evidence.page import GRIDS, draw_page
 from mmt_plugin.evidence.results import read_results
@@ -117,6 +117,44 @@ def test_curves_are_drawn_where_all_seeds_were_evaluated(make_grid, write_result
     assert draw_curves(grid, results, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert not draw_curves(grid, {name: {} for name in ROWS}, tmp_path / "none.png")
+
+
+def test_curves_are_compared_after_as_many_iterations_and_after_as_much_computing(make_grid, write_results):
+    rows = {
+        "hard": {**BASELINE, "cost": 2},
+        "MMT": {"reference": "hard", "cost": 4},
+        "direct": {"kind": "source"},
+    }
+    grid = make_grid({**rows, "same": {"reference": "MMT", "cost": 4}})
+    values = {"hard": {1: 50.0, 2: 52.0, 3: 51.0}, "MMT": {1: 53.0, 2: 56.0, 3: 53.0}, "same": {1: 60.0}}
+    results = read_results(write_results(grid, values), grid)
+    text = draw_curve_table(grid, results)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    metric = "mAP - reference"
+    head = ["", "iterations", "mAP", f"{metric}, as many iterations", "mean", "p (n)"]
+    assert lines[0] == [*head, f"{metric}, as much computing", "mean", "p (n)"]
+    nothing = ["-"] * 3
+    assert lines[2:] == [
+        ["hard", "50", "41.0 ± 1.0", *nothing, *nothing],
+        ["hard", "100", "51.0 ± 1.0", *nothing, *nothing],
+        # 50 iterations of MMT cost as much as 100 of the baseline.
+        [
+            "MMT",
+            "50",
+            "44.0 ± 1.7",
+            "+3.0, +4.0, +2.0",
+            "+3.0",
+            ".035 (3)",
+            "-7.0, -6.0, -8.0",
+            "-7.0",
+            ".007 (3)",
+        ],
+        ["MMT", "100", "54.0 ± 1.7", "+3.0, +4.0, +2.0", "+3.0", ".035 (3)", *nothing],
+        ["same", "50", "50.0", "+7.0", "+7.0", "-", *nothing],
+        ["same", "100", "60.0", "+7.0", "+7.0", "-", *nothing],
+    ]
+    assert draw_curves(grid, results, write_results(grid, {}) / "curves.png")
+    assert draw_curve_table(grid, {name: {} for name in [*rows, "same"]}) == ""
 
 
 def test_a_page_keeps_everything_but_its_tables(tmp_path):
