@@ -166,7 +166,7 @@ def test_a_page_keeps_everything_but_its_tables(tmp_path):
         draw_page("<!-- table: demo -->\n<!-- table: mmt -->\n<!-- end -->", tmp_path)
 
 
-@pytest.mark.parametrize("page", ["docs/results.md", "README.md"])
+@pytest.mark.parametrize("page", ["docs/results.md", "docs/challenge.md", "README.md"])
 def test_the_pages_of_results_are_what_the_result_files_give(page):
     text = (REPOSITORY / page).read_text()
     assert draw_page(text, REPOSITORY / "docs" / "results") == text
