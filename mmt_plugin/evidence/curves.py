@@ -31,15 +31,18 @@ def draw_curves(grid: Grid, results: Mapping[str, Mapping[int, Result]], path: P
     curves = {name: curve for name in grid.curves if (curve := mean_curve(results[name]))}
     if not curves:
         return False
-    costs = {row.name: row.cost for row in grid.rows}
-    axes_labels = {"iterations": dict.fromkeys(curves, 1.0)}
-    if len({costs[name] for name in curves}) > 1:
-        axes_labels["computing, in iterations of cost 1"] = costs
-    panels = len(axes_labels)
+    costs = {row.name: row.cost for row in grid.rows if row.name in curves}
+    scales = {"iterations": dict.fromkeys(curves, 1.0)}
+    if len(set(costs.values())) > 1:
+        cheapest = min(costs.values())
+        scales["computing, in iterations of the cheapest row"] = {
+            name: cost / cheapest for name, cost in costs.items()
+        }
+    panels = len(scales)
     figure, axes = plt.subplots(
         1, panels, figsize=(7 * panels, 4.2), layout="constrained", sharey=True, squeeze=False
     )
-    for panel, (label, scale) in zip(axes[0], axes_labels.items(), strict=True):
+    for panel, (label, scale) in zip(axes[0], scales.items(), strict=True):
         for name, (iterations, values) in curves.items():
             x = scale[name] * np.array(iterations)
             panel.plot(x, values.mean(axis=0), marker="o", markersize=3, label=name)
