@@ -28,7 +28,7 @@ def draw_curves(grid: Grid, results: Mapping[str, Mapping[int, Result]], path: P
     Returns:
         Whether there was anything to draw.
     """
-    curves = {name: curve for name in grid.curves if (curve := mean_curve(results[name]))}
+    curves = {name: curve for name in grid.curves if (curve := evaluations(results[name], of_all_seeds=True))}
     if not curves:
         return False
     costs = {row.name: row.cost for row in grid.rows if row.name in curves}
@@ -43,10 +43,11 @@ def draw_curves(grid: Grid, results: Mapping[str, Mapping[int, Result]], path: P
         1, panels, figsize=(7 * panels, 4.2), layout="constrained", sharey=True, squeeze=False
     )
     for panel, (label, scale) in zip(axes[0], scales.items(), strict=True):
-        for name, (iterations, values) in curves.items():
-            x = scale[name] * np.array(iterations)
-            panel.plot(x, values.mean(axis=0), marker="o", markersize=3, label=name)
-            panel.fill_between(x, values.min(axis=0), values.max(axis=0), alpha=0.15)
+        for name, curve in curves.items():
+            x = scale[name] * np.array(list(curve))
+            values = np.array([list(seeds.values()) for seeds in curve.values()])
+            panel.plot(x, values.mean(axis=1), marker="o", markersize=3, label=name)
+            panel.fill_between(x, values.min(axis=1), values.max(axis=1), alpha=0.15)
         panel.set(xlabel=label)
         panel.grid(alpha=0.3)
     axes[0, 0].set(ylabel="mAP on the target test set (%)")
@@ -71,9 +72,9 @@ def draw_curve_table(grid: Grid, results: Mapping[str, Mapping[int, Result]]) ->
     body = []
     for name in grid.curves:
         row, reference = rows[name], rows.get(rows[name].reference)
-        others = _by_iteration(results[reference.name]) if reference else {}
+        others = evaluations(results[reference.name]) if reference else {}
         ratio = row.cost / reference.cost if reference else 1
-        for iterations, values in sorted(_by_iteration(results[name]).items()):
+        for iterations, values in evaluations(results[name]).items():
             as_much = others.get(round(ratio * iterations), {}) if ratio != 1 else {}
             cells = [name, str(iterations), summary(list(values.values()), 1)]
             cells += comparison(values, others.get(iterations, {}))
@@ -81,23 +82,18 @@ def draw_curve_table(grid: Grid, results: Mapping[str, Mapping[int, Result]]) ->
     return tabulate(body, headers=headers, tablefmt="github", disable_numparse=True) if body else ""
 
 
-def _by_iteration(runs: Mapping[int, Result]) -> dict[int, dict[int, float]]:
-    """mAP of a row's evaluations while it trained, by iterations and seed."""
+def evaluations(runs: Mapping[int, Result], of_all_seeds: bool = False) -> dict[int, dict[int, float]]:
+    """A row's mAP while it trained.
+
+    Args:
+        runs: by seed.
+        of_all_seeds: leave out iterations at which some seed was not evaluated.
+
+    Returns:
+        mAP by training iterations, in ascending order, and seed.
+    """
     found: dict[int, dict[int, float]] = {}
     for seed, run in runs.items():
         for iterations, value in run.curves.get(COMPARED, ()):
             found.setdefault(iterations, {})[seed] = value
-    return found
-
-
-def mean_curve(runs: Mapping[int, Result]) -> tuple[list[int], np.ndarray] | None:
-    """A row's curves at the iterations that all of its seeds were evaluated at.
-
-    Returns:
-        I iterations, and mAP as seeds x I; None where nothing was trained.
-    """
-    curves = [dict(run.curves.get("mAP", ())) for run in runs.values()]
-    iterations = sorted(set.intersection(*map(set, curves))) if curves else []
-    if not iterations:
-        return None
-    return iterations, np.array([[curve[i] for i in iterations] for curve in curves])
+    return {i: found[i] for i in sorted(found) if not of_all_seeds or len(found[i]) == len(runs)}

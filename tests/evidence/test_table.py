@@ -6,7 +6,7 @@ import pytest
 from small_grid import BASELINE
 from tiny import REPOSITORY
 
-from mmt_plugin.evidence.curves import draw_curve_table, draw_curves, mean_curve
+from mmt_plugin.evidence.curves import draw_curve_table, draw_curves, evaluations
 from mmt_plugin.evidence.errors import EvidenceError
 from mmt_plugin.evidence.page import GRIDS, draw_page
 from mmt_plugin.evidence.results import read_results
@@ -108,12 +108,11 @@ def test_a_grid_without_results_says_so(make_grid, tmp_path):
 def test_curves_are_drawn_where_all_seeds_were_evaluated(make_grid, write_results, tmp_path):
     grid = make_grid(ROWS)
     results = read_results(write_results(grid, {"MMT": {1: 50.0, 2: 54.0}, "direct": {1: 30.0}}), grid)
-    iterations, values = mean_curve(results["MMT"])
-    assert iterations == [50, 100]
-    assert values.tolist() == [[40.0, 50.0], [44.0, 54.0]]
+    assert evaluations(results["MMT"]) == {50: {1: 40.0, 2: 44.0}, 100: {1: 50.0, 2: 54.0}}
     results["MMT"][2].curves["mAP"].pop(0)
-    assert mean_curve(results["MMT"])[0] == [100]
-    assert mean_curve(results["direct"]) is None
+    assert evaluations(results["MMT"]) == {50: {1: 40.0}, 100: {1: 50.0, 2: 54.0}}
+    assert evaluations(results["MMT"], of_all_seeds=True) == {100: {1: 50.0, 2: 54.0}}
+    assert evaluations(results["direct"]) == {}
     assert draw_curves(grid, results, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert not draw_curves(grid, {name: {} for name in ROWS}, tmp_path / "none.png")
