@@ -32,6 +32,17 @@ def test_rows_override_the_grid_and_options_override_rows(write_grid):
     assert b.MMT.EMA.ALPHA == 0.7
 
 
+def test_a_row_may_take_over_what_another_says_and_change_some_of_it(write_grid):
+    path = write_grid({"a": None})
+    text = path.read_text()
+    text += "  b: {overrides: &b {MMT.EMA.ALPHA: 0.5, SOLVER.MAX_EPOCH: 3}}\n"
+    text += "  c: {overrides: {<<: *b, SOLVER.MAX_EPOCH: 6}}\n"
+    path.write_text(text)
+    b, c = (load_config(row.config, row.options(1)) for row in load_grid(path).named(["b", "c"]))
+    assert (b.MMT.EMA.ALPHA, b.SOLVER.MAX_EPOCH) == (0.5, 3)
+    assert (c.MMT.EMA.ALPHA, c.SOLVER.MAX_EPOCH) == (0.5, 6)
+
+
 def test_given_weights_may_name_the_seed(make_grid):
     weights = ["logs/seed{seed}/source{source1}.pth", "logs/seed{seed}/source{source2}.pth"]
     (row,) = make_grid({"a": {"overrides": {"MMT.WEIGHTS": weights}}}).rows
