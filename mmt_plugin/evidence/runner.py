@@ -38,7 +38,8 @@ def run_stages(stages: Iterable[Stage], jobs: int, finish: Callable[[Stage], Non
     """Run what is not complete, in the order given, as far as its needs allow.
 
     A stage that fails takes with it only those that need it. If the caller is interrupted, running stages
-    are asked to stop; they write a checkpoint, and go on in the next call.
+    are asked to stop; they write a checkpoint, and go on in the next call. The processes share the cores, unless
+    the caller's OMP_NUM_THREADS says how many each takes.
 
     Args:
         stages: not complete; what they need is added before them.
@@ -53,7 +54,7 @@ def run_stages(stages: Iterable[Stage], jobs: int, finish: Callable[[Stage], Non
     waiting = list(dict.fromkeys(each for stage in wanted for each in _with_needs(stage)))
     failures: dict[Stage, Failure] = {}
     running: dict[Stage, subprocess.Popen] = {}
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // jobs))
     total = sum(not stage.finished for stage in waiting)
     number = 0
     with ExitStack() as cleanup:
@@ -96,9 +97,9 @@ def _with_needs(stage: Stage) -> Iterator[Stage]:
     yield stage
 
 
-def _start(stage: Stage, threads: int) -> subprocess.Popen:
+def _start(stage: Stage, threads: str) -> subprocess.Popen:
     stage.folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment = {**os.environ, "OMP_NUM_THREADS": threads}
     with open(stage.folder / OUTPUT, "w") as output:
         # In a session of its own: Ctrl-C reaches the caller alone, which then asks each stage to stop, once.
         return subprocess.Popen(

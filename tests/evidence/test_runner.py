@@ -91,6 +91,7 @@ def test_a_stage_whose_result_cannot_be_kept_is_a_failure(script):
 
 def test_jobs_run_side_by_side_and_share_the_cores(script, finished, monkeypatch, tmp_path):
     """Each waits for the other's file: one after another they would never end."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
     wait = (
         "import sys, time, pathlib; me = pathlib.Path(sys.argv[1]); (me / 'here').write_text('')\n"
@@ -99,6 +100,12 @@ def test_jobs_run_side_by_side_and_share_the_cores(script, finished, monkeypatch
     stages = [script("a", wait.format(other="b")), script("b", wait.format(other="a"))]
     assert run_stages(stages, 2, finished.append) == []
     assert (tmp_path / "a" / "output.txt").read_text() == "2\n"
+
+
+def test_the_callers_number_of_threads_is_kept(script, finished, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert run_stages([script("a", SAY_THREADS)], 1, finished.append) == []
+    assert (tmp_path / "a" / "output.txt").read_text() == "3\n"
 
 
 def test_an_interruption_asks_running_stages_to_stop(script, finished, monkeypatch, tmp_path):
