@@ -47,7 +47,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--results", type=Path, default=Path("docs/results"), help="folder of the result files"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="processes at a time, which share the cores")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="processes at a time, which share the cores; or OMP_NUM_THREADS for each",
+    )
     parser.add_argument("--table-only", action="store_true", help="run nothing")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="draw the tables of this page anew")
     parser.add_argument(

@@ -38,8 +38,8 @@ def run_stages(stages: Iterable[Stage], jobs: int, finish: Callable[[Stage], Non
     """Run what is not complete, in the order given, as far as its needs allow.
 
     A stage that fails takes with it only those that need it. If the caller is interrupted, running stages
-    are asked to stop; they write a checkpoint, and go on in the next call. The processes share the cores, unless
-    the caller's OMP_NUM_THREADS says how many each takes.
+    are asked to stop; they write a checkpoint, and go on in the next call. The processes share the cores,
+    unless the caller's OMP_NUM_THREADS says how many each takes.
 
     Args:
         stages: not complete; what they need is added before them.
