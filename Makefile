@@ -28,9 +28,12 @@ $(STAMP): setup.cfg pyproject.toml
 demo: $(STAMP)
 	$(BIN)/python tools/ablation.py configs/ablation/demo.yml --seeds 1 --output $(OUTPUT) --results $(OUTPUT)/results
 
+# A folder for each commit: the same code goes on where it was interrupted, other code runs anew (uncommitted
+# changes of a commit share one).
+evidence: EVIDENCE := logs/evidence/$(shell git describe --always --dirty 2>/dev/null || echo unversioned)
 evidence: $(STAMP)
 	$(BIN)/python tools/ablation.py configs/ablation/evidence.yml --jobs $(JOBS) \
-		--output logs/evidence --results logs/evidence/results
+		--output $(EVIDENCE) --results $(EVIDENCE)/results
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,6 +15,10 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 PICTURE = "curves.png"
+CAPTION = (
+    "As much computing: by what an iteration costs. Where the reference was not evaluated after just so many "
+    "iterations, its mAP lies on the straight line between the evaluations before and after."
+)
 
 
 def draw_curves(grid: Grid, results: Mapping[str, Mapping[int, Result]], path: Path) -> bool:
@@ -60,7 +64,8 @@ def draw_curves(grid: Grid, results: Mapping[str, Mapping[int, Result]], path: P
 def draw_curve_table(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
     """The curves in Markdown: a line for each evaluation of each row that the grid draws, with its difference
     to the row's reference after as many iterations and, where the two rows' iterations cost unequally much,
-    after as much computing.
+    after as much computing: if the reference was not evaluated then, by the straight line between its
+    evaluations before and after.
 
     Returns:
         The table; "" where nothing was trained.
@@ -75,11 +80,24 @@ def draw_curve_table(grid: Grid, results: Mapping[str, Mapping[int, Result]]) ->
         others = evaluations(results[reference.name]) if reference else {}
         ratio = row.cost / reference.cost if reference else 1
         for iterations, values in evaluations(results[name]).items():
-            as_much = others.get(round(ratio * iterations), {}) if ratio != 1 else {}
+            as_much = _interpolated(others, ratio * iterations) if ratio != 1 else {}
             cells = [name, str(iterations), summary(list(values.values()), 1)]
             cells += comparison(values, others.get(iterations, {}))
             body.append([*cells, *comparison(values, as_much)])
-    return tabulate(body, headers=headers, tablefmt="github", disable_numparse=True) if body else ""
+    if not body:
+        return ""
+    return f"{tabulate(body, headers=headers, tablefmt='github', disable_numparse=True)}\n\n{CAPTION}"
+
+
+def _interpolated(curve: Mapping[int, Mapping[int, float]], iterations: float) -> dict[int, float]:
+    """mAP by seed at a point between a row's evaluations, or at one of them; empty outside of them."""
+    before = max((i for i in curve if i <= iterations), default=None)
+    after = min((i for i in curve if i >= iterations), default=None)
+    if before is None or after is None:
+        return {}
+    seeds = sorted(curve[before].keys() & curve[after].keys())
+    points = [before, after]
+    return {s: float(np.interp(iterations, points, [curve[i][s] for i in points])) for s in seeds}
 
 
 def evaluations(runs: Mapping[int, Result], of_all_seeds: bool = False) -> dict[int, dict[int, float]]:

@@ -15,10 +15,11 @@ HEADERS = (
     "seeds",
     "wrong labels, %",
     "weight left to them",
-    "to right ones",
+    "given to their person",
+    "left to right ones",
     "wrong triplets, %",
     "weight left to them",
-    "to right ones",
+    "left to right ones",
 )
 CAPTION = (
     "By epoch, means over seeds, of the clustered images that were trained on. A label is wrong where the "
@@ -26,7 +27,8 @@ CAPTION = (
     "compare rows of about as many clusters. A mined triplet is wrong where its positive is another person "
     "or its negative the same. Weight: what the losses ask for of the label's class, label smoothing aside, "
     "and of the triplet's T; hard labels ask for 1, and with soft losses of weight w it is 1 - w + w p, p "
-    "being the teacher's."
+    "being the teacher's. Given to their person: what soft labels ask for, where the label is wrong, of all "
+    "clusters in which the image's person is the commonest."
 )
 
 
@@ -36,8 +38,10 @@ def draw_label_noise(grid: Grid, results: Mapping[str, Mapping[int, Result]]) ->
     for row in grid.rows:
         runs = list(filter(records_noise, results[row.name].values()))
         if runs:
-            body.append([row.name, str(len(runs)), *_cells(runs, "wrong", "p", "MMT.SOFT_CE_WEIGHT")])
-            body[-1] += _cells(runs, "triplets_wrong", "t", "MMT.SOFT_TRI_WEIGHT")
+            wrong, left, right = _cells(runs, "wrong", "p", "MMT.SOFT_CE_WEIGHT")
+            own = _joined(runs[0].recipe["MMT.SOFT_CE_WEIGHT"] * _by_epoch(runs, "p_own"), "{:.2f}")
+            triplets = _cells(runs, "triplets_wrong", "t", "MMT.SOFT_TRI_WEIGHT")
+            body.append([row.name, str(len(runs)), wrong, left, own, right, *triplets])
     if not body:
         return ""
     return f"{tabulate(body, headers=HEADERS, tablefmt='github', disable_numparse=True)}\n\n{CAPTION}"

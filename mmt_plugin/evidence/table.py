@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from .grid import Grid, Row
 from .results import Result
+from .stages import command_by_hand
 
 # How to read a value from a run, and the digits shown of it.
 Column = tuple[Callable[[Result], float | None], int]
@@ -50,7 +51,7 @@ def draw_commands(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> st
     lines = []
     for row in grid.rows:
         if runs := results[row.name]:
-            lines += [f"# {row.name}", runs[min(runs)].command]
+            lines += [f"# {row.name}", command_by_hand(grid, row, min(runs))]
     return "\n".join(["```sh", *lines, "```"])
 
 
