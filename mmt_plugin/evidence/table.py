@@ -75,8 +75,8 @@ def comparison(values: Mapping[int, float], reference: Mapping[int, float]) -> l
         return [NOTHING] * 3
     p = paired_p(differences)
     return [
-        ", ".join(f"{value:+.1f}" for value in differences),
-        f"{np.mean(differences):+.1f}",
+        ", ".join(map(_signed, differences)),
+        _signed(np.mean(differences)),
         NOTHING if p is None else f"{_rounded(p)} ({len(differences)})",
     ]
 
@@ -137,6 +137,11 @@ def first_ari(run: Result) -> float | None:
 
 def _compared(runs: Mapping[int, Result]) -> dict[int, float]:
     return {seed: run.metrics[COMPARED] for seed, run in runs.items()}
+
+
+def _signed(value: float) -> str:
+    """With one digit; never -0.0."""
+    return f"{round(float(value), 1) + 0.0:+.1f}"
 
 
 def _rounded(p: float) -> str:

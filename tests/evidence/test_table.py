@@ -11,7 +11,7 @@ from mmt_plugin.evidence.errors import EvidenceError
 from mmt_plugin.evidence.page import GRIDS, draw_page
 from mmt_plugin.evidence.results import read_results
 from mmt_plugin.evidence.stages import command_by_hand
-from mmt_plugin.evidence.table import draw_commands, draw_summary, draw_table, paired_p
+from mmt_plugin.evidence.table import comparison, draw_commands, draw_summary, draw_table, paired_p
 
 ROWS = {"direct": {"kind": "source"}, "baseline": BASELINE, "MMT": {"note": "two networks"}, "later": None}
 
@@ -88,6 +88,10 @@ def test_notes_and_commands_follow(make_grid, write_results):
     assert "- MMT: two networks" in draw_table(grid, results)
     (row,) = (row for row in grid.rows if row.name == "MMT")
     assert draw_commands(grid, results) == f"```sh\n# MMT\n{command_by_hand(grid, row, 2)}\n```"
+
+
+def test_a_difference_of_nothing_has_no_minus():
+    assert comparison({1: 50.0, 2: 51.0}, {1: 50.04, 2: 51.0}) == ["+0.0, +0.0", "+0.0", "-"]
 
 
 def test_a_summary_is_of_the_rows_that_were_run(make_grid, write_results):
