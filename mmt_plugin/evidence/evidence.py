@@ -49,7 +49,7 @@ def fill(
     """
     missing = list(_missing(grids, rows, seeds, results))
     others = results_by_recipe(results)
-    stages: dict[tuple[str, bool], Stage] = {}
+    shared = _shared_stages(missing, output)
     wanted: dict[Stage, list[tuple[Grid, Row, int]]] = defaultdict(list)
     for grid, row, seed in missing:
         stage = row_stage(grid, row, seed, output)
@@ -60,7 +60,7 @@ def fill(
                 write_result(path, take_over(others[key], grid, row, seed))
                 print(f"kept: {path}, of the same recipe as another grid's", flush=True)
                 continue
-            stage = stages.setdefault(what, stage)
+            stage = shared[key]
         if row.kind != "ranking":
             _check_sources(row, seed, stage)
         wanted[stage].append((grid, row, seed))
@@ -87,6 +87,15 @@ def _missing(
             for row in grid.named(rows) if rows else grid.rows:
                 if seed not in known[row.name]:
                     yield grid, row, seed
+
+
+def _shared_stages(missing: Sequence[tuple[Grid, Row, int]], output: Path) -> dict[str, Stage]:
+    """By recipe, the one run that serves all its rows: one that records wrong labels, if any does."""
+    first: dict[tuple[str, bool], Stage] = {}
+    for grid, row, seed in missing:
+        if what := _what_it_makes(row, seed):
+            first.setdefault(what, row_stage(grid, row, seed, output))
+    return {key: first.get((key, True), stage) for (key, _), stage in first.items()}
 
 
 def _what_it_makes(row: Row, seed: int) -> tuple[str, bool] | None:
