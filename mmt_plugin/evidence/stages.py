@@ -134,7 +134,7 @@ def source_stage(row: Row, seed: int, pair: int, output: Path) -> Stage:
 
 
 def command_by_hand(grid: Grid, row: Row, seed: int) -> str:
-    """A shell command that needs the repository and what the grid's file says has to be made first, and leaves
+    """A shell command that needs the repository and what the grid's file says has to be made first. It leaves
     out what does not change the numbers.
 
     A training pre-trains its own source models, from the same seeds. What is only evaluated is trained first,
