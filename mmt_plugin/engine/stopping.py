@@ -83,10 +83,14 @@ class StopHook(HookBase):
             if self._signal:
                 raise Stopped(self._signal)
             yield
-        except Stopped:
+        except (Stopped, Exception) as error:
+            # A library that the signal fell into may have raised an error of its own in place of Stopped, as
+            # numpy's comparison of records does.
+            if not self._signal:
+                raise
             set_generators(before)
             self._save(steps)
-            raise
+            raise Stopped(self._signal) from error
         finally:
             self._at_once = False
 
