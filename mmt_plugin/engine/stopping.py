@@ -100,11 +100,13 @@ class StopHook(HookBase):
         """
         try:
             yield from batches
-        except RuntimeError:
+        except Exception as error:
+            # What is raised depends on the moment: torch's RuntimeError for a worker that is gone, or an
+            # OSError or EOFError of the connection that a batch was being read from.
             if not self._signal:
                 raise
             self._save(self.trainer.steps_done)
-            raise Stopped(self._signal) from None
+            raise Stopped(self._signal) from error
 
     def after_step(self) -> None:
         trainer = self.trainer
