@@ -26,13 +26,13 @@ $(STAMP): setup.cfg pyproject.toml
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python tools/ablation.py configs/ablation/demo.yml --seeds 1 --output $(OUTPUT) --results $(OUTPUT)/results
+	$(BIN)/python tools/ablation configs/ablation/demo.yml --seeds 1 --output $(OUTPUT) --results $(OUTPUT)/results
 
 # A folder for each commit: the same code goes on where it was interrupted, other code runs anew (uncommitted
 # changes of a commit share one).
 evidence: EVIDENCE := logs/evidence/$(shell git describe --always --dirty 2>/dev/null || echo unversioned)
 evidence: $(STAMP)
-	$(BIN)/python tools/ablation.py configs/ablation/evidence.yml --jobs $(JOBS) \
+	$(BIN)/python tools/ablation configs/ablation/evidence.yml --jobs $(JOBS) \
 		--output $(EVIDENCE) --results $(EVIDENCE)/results
 
 lint: $(STAMP)
@@ -43,7 +43,7 @@ test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
 
 benchmark: $(STAMP)
-	$(BIN)/python tools/benchmark.py all
+	$(BIN)/python tools/benchmark all
 
 soak: $(STAMP)
 	$(BIN)/python tools/soak.py --output docs/faults.md

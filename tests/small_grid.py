@@ -1,10 +1,9 @@
 """A grid on the tiny world, and results that nobody had to train for."""
 
+from ablation.grid import Row
+from ablation.recipe import expected_recipe
+from ablation.results import Result
 from tiny import REPOSITORY, TINY, as_options
-
-from mmt_plugin.evidence.grid import Row
-from mmt_plugin.evidence.recipe import expected_recipe
-from mmt_plugin.evidence.results import Result
 
 SYNTHETIC = REPOSITORY / "configs" / "synthetic"
 SOURCE_OPTS = {"SOLVER.ITERS_PER_EPOCH": 2, "SOLVER.MAX_EPOCH": 1, "SOLVER.IMS_PER_BATCH": 8}

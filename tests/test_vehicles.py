@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from tiny import REPOSITORY, as_options
 
+from mmt_plugin.challenge.entry import make_entry
 from mmt_plugin.config import load_config
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.engine import run
-from mmt_plugin.engine.post_processing import make_entry
-from mmt_plugin.engine.runs import load_run, read_results
-from mmt_plugin.reporting.leaderboard import leaderboard, results_of
+from mmt_plugin.report.leaderboard import leaderboard, results_of
+from mmt_plugin.runs.run import load_run, read_results
 
 TINY = {
     "MODEL.DEVICE": "cpu",

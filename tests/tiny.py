@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from mmt_plugin import synthetic
 from mmt_plugin.config import load_config
-from mmt_plugin.data import synthetic
 from mmt_plugin.engine.pipeline import train
 
 REPOSITORY = Path(__file__).parents[1]

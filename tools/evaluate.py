@@ -23,23 +23,22 @@ from fastreid.config import CfgNode
 from fastreid.utils.logger import setup_logger
 from tabulate import tabulate
 
-from mmt_plugin.config import ConfigError, load_config
-from mmt_plugin.config_challenge import evaluation_rules
-from mmt_plugin.data.dataset import DatasetError
-from mmt_plugin.engine.checkpoint import CheckpointError
-from mmt_plugin.engine.description import describe_entry
-from mmt_plugin.engine.post_processing import Entry, make_entry
-from mmt_plugin.engine.runs import Run, load_run
-from mmt_plugin.evaluation.run_features import MismatchError
-from mmt_plugin.evaluation.submission import (
+from mmt_plugin.challenge.ensemble import MismatchError
+from mmt_plugin.challenge.entry import Entry, make_entry
+from mmt_plugin.challenge.submission import (
     SubmissionError,
     read_index,
     score_submission,
     write_index,
     write_submission,
 )
-from mmt_plugin.host.checkpoint import replace_when_complete
-from mmt_plugin.host.images import UnreadableImageError
+from mmt_plugin.config import ConfigError, check_evaluation, load_config
+from mmt_plugin.data.dataset import DatasetError
+from mmt_plugin.runs.description import describe_entry
+from mmt_plugin.runs.run import Run, load_run
+from mmt_plugin.system.files import replace_when_complete
+from mmt_plugin.system.images import UnreadableImageError
+from mmt_plugin.weights.network import CheckpointError
 
 COLUMNS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 
@@ -73,7 +72,8 @@ def load_settings(arguments: argparse.Namespace) -> CfgNode:
     """
     source = arguments.config_file or load_run(arguments.runs[0]).config_file
     settings = load_config(source, ["MODEL.DEVICE", "auto", *arguments.opts])
-    problems = [message for holds, message in evaluation_rules(settings.TEST) if not holds]
+    check_evaluation(settings)
+    problems = []
     if not settings.DATASETS.TESTS:
         problems.append(f"{source}: DATASETS.TESTS names no test set")
     if arguments.camera and settings.TEST.CAMERA.WEIGHT == 0:

@@ -19,10 +19,10 @@ import sys
 from pathlib import Path
 
 from mmt_plugin.config import ConfigError
-from mmt_plugin.engine.checkpoint import CheckpointError
-from mmt_plugin.host.images import UnreadableImageError
 from mmt_plugin.inference import FORMATS, ExportError, export
 from mmt_plugin.inference.exports import TOLERANCE
+from mmt_plugin.system.images import UnreadableImageError
+from mmt_plugin.weights.network import CheckpointError
 
 
 def parse_arguments() -> argparse.Namespace:

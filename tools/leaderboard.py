@@ -16,9 +16,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmt_plugin.engine.description import describe_run
-from mmt_plugin.engine.runs import read_results
-from mmt_plugin.reporting.leaderboard import FORMATS, LeaderboardError, Result, leaderboard, results_of
+from mmt_plugin.report.leaderboard import FORMATS, LeaderboardError, Result, leaderboard, results_of
+from mmt_plugin.runs.description import describe_run
+from mmt_plugin.runs.run import read_results
 
 
 def parse_arguments() -> argparse.Namespace:

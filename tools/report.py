@@ -11,9 +11,9 @@ import argparse
 import sys
 
 from mmt_plugin.config import ConfigError
-from mmt_plugin.reporting.collect import NoRunError
-from mmt_plugin.reporting.page import write_report
-from mmt_plugin.reporting.records import RecordError
+from mmt_plugin.report.collect import NoRunError
+from mmt_plugin.report.page import write_report
+from mmt_plugin.report.records import RecordError
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ fastreid config.
     python tools/train_net.py --config-file configs/mmt/market2duke.yml --num-gpus 4
 
 What follows the options are configuration keys and their values; all keys of the plugin, with what they mean,
-stand in mmt_plugin/config.py, the recipes in configs/. Data sets lie below the folder that the environment
-variable FASTREID_DATASETS names. A run that was interrupted goes on with --resume. tools/doctor.py says what
-this machine lacks.
+stand in mmt_plugin/config/defaults.py, the recipes in configs/. Data sets lie below the folder that the
+environment variable FASTREID_DATASETS names. A run that was interrupted goes on with --resume.
+tools/doctor.py says what this machine lacks.
 """
 
 from mmt_plugin import add_mmt_config  # noqa: F401  (first: it makes fastreid importable, in spawned workers, too)
@@ -33,14 +33,15 @@ from mmt_plugin.data.checks import check_test_sets
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.data.unreadable import TooManyUnreadableError
 from mmt_plugin.engine import MMTTrainer, load_for_evaluation, write_results
-from mmt_plugin.engine.checkpoint import CheckpointError, refuse_overwriting
 from mmt_plugin.engine.features import reestimate_bn_statistics
-from mmt_plugin.engine.label_hook import DegenerateClusteringError
-from mmt_plugin.engine.run_folder import claimed
-from mmt_plugin.engine.stopping import Stopped
-from mmt_plugin.host.images import UnreadableImageError
-from mmt_plugin.host.pretrained import PretrainedError
+from mmt_plugin.engine.hooks.pseudo_labels import DegenerateClusteringError
+from mmt_plugin.engine.resume.checkpointer import refuse_overwriting
+from mmt_plugin.engine.resume.stopping import Stopped
+from mmt_plugin.runs.lock import claimed
 from mmt_plugin.sda.pipeline import run as run_translation
+from mmt_plugin.system.images import UnreadableImageError
+from mmt_plugin.weights.backbones import PretrainedError
+from mmt_plugin.weights.network import CheckpointError
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -2,7 +2,9 @@
 
 from fastreid.config import CfgNode
 
-from . import cameras, own, synthetic, translated, visda  # registers their datasets
+from mmt_plugin import synthetic
+
+from .datasets import cameras, own, translated, visda  # registers them
 
 __all__ = ["cameras", "configure", "own", "synthetic", "translated", "visda"]
 

@@ -13,8 +13,8 @@ from fastreid.utils import comm
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from mmt_plugin.host.devices import batch_device
 from mmt_plugin.host.prefetch import shut_down
+from mmt_plugin.system.devices import batch_device
 
 from .cache import CachedFiles, is_cachable
 from .dataset import DatasetError, ImageFiles, Item, TestImages, TrainImages

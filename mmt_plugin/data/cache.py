@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from mmt_plugin.host.checkpoint import replace_when_complete
+from mmt_plugin.system.files import replace_when_complete
 
 from .dataset import DatasetError, ImageFiles
 from .processes import leave_ctrl_c_to_the_main_process, only_writer

@@ -7,7 +7,7 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from mmt_plugin.config_plus import source_batch_size
+from mmt_plugin.config import source_batch_size
 from mmt_plugin.modeling.layers import SOURCE, TARGET
 
 from .build import LabelledLoader, build_train_loader, dense_ids, epoch_length

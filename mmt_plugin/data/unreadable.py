@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from mmt_plugin.host.images import UnreadableImageError
+from mmt_plugin.system.images import UnreadableImageError
 
 logger = logging.getLogger("fastreid.mmt.data")
 

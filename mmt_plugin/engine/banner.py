@@ -5,7 +5,7 @@ import logging
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
-from mmt_plugin.config_plus import source_batch_size
+from mmt_plugin.config import source_batch_size
 
 logger = logging.getLogger("fastreid.mmt")
 

@@ -2,31 +2,32 @@
 stages are skipped.
 """
 
-import json
 import logging
-import os
 import time
 from contextlib import closing
 from pathlib import Path
 
 from fastreid.config import CfgNode
-from fastreid.utils import comm
 
 from mmt_plugin.config import ConfigError, check_config, load_config
-from mmt_plugin.host.checkpoint import replace_when_complete
+from mmt_plugin.report.at_end import record_ranking, report
+from mmt_plugin.report.ranked_results import draw_results
+from mmt_plugin.runs.lock import claimed
+from mmt_plugin.runs.recipe import recipe_changes
+from mmt_plugin.runs.record import (
+    FINAL_MODEL,
+    RESULTS,
+    chosen_model,
+    record_recipe,
+    recorded_metrics,
+    selection_rule,
+    write_results,
+)
+from mmt_plugin.weights.network import CheckpointError
 
-from .checkpoint import BEST, CheckpointError
-from .description import describe_run
-from .hooks import draw_results
-from .recipe import recipe_changes
-from .report import record_ranking, report
-from .run_folder import claimed
 from .trainer import MMTTrainer
 
 logger = logging.getLogger("fastreid.mmt")
-
-FINAL_MODEL = "model_final.pth"
-RESULTS = "results.json"
 # What the source stage must share with the adaptation it prepares.
 SHARED_NODES = (
     "MODEL.BACKBONE",
@@ -76,15 +77,6 @@ def pretrain(cfg: CfgNode, resume: bool) -> str:
     return str(final)
 
 
-def recorded_metrics(cfg: CfgNode) -> dict | None:
-    """What a stage that is complete has recorded; None for one that is not."""
-    results_file = Path(cfg.OUTPUT_DIR, RESULTS)
-    if not results_file.exists():
-        return None
-    logger.info(f"This run is complete: {results_file}")
-    return json.loads(results_file.read_text())["metrics"]
-
-
 def train(cfg: CfgNode, resume: bool) -> dict:
     """One stage. A stage that is complete is not repeated: its recorded results are returned."""
     if resume and (recorded := recorded_metrics(cfg)) is not None:
@@ -110,62 +102,6 @@ def train(cfg: CfgNode, resume: bool) -> dict:
         logger.info(f"Not evaluated, because DATASETS.TESTS is empty. Without labels: {told or 'nothing'}")
     logger.info(f"Model: {Path(cfg.OUTPUT_DIR, chosen_model(cfg))}; {selection_rule(cfg)}")
     return results
-
-
-def record_recipe(cfg: CfgNode) -> None:
-    """Write config.yaml into OUTPUT_DIR, which is made where it is missing."""
-    if comm.is_main_process():
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        with replace_when_complete(str(Path(cfg.OUTPUT_DIR, "config.yaml")), "w") as file:
-            file.write(cfg.dump())
-    comm.synchronize()
-
-
-def write_results(
-    cfg: CfgNode, file_name: str, metrics: dict, seconds: float, findings: dict | None = None
-) -> None:
-    """Record what a stage found, as a JSON file in OUTPUT_DIR. A training's ``results.json`` marks it
-    complete.
-
-    Args:
-        cfg: of the stage.
-        file_name: of the record.
-        metrics: in percent, by name; empty without a test set.
-        seconds: that the stage took.
-        findings: what else a training found: clusters, label-free measures, the selected epoch.
-    """
-    if comm.is_main_process():
-        record = {
-            "metrics": metrics,
-            "clusters": None,
-            **(findings or {}),
-            "minutes": seconds / 60,
-            "selection": selection_rule(cfg),
-            "run": describe_run(cfg),
-        }
-        with replace_when_complete(str(Path(cfg.OUTPUT_DIR, file_name)), "w") as file:
-            json.dump(record, file, indent=1, default=float)
-
-
-def chosen_model(cfg: CfgNode) -> str:
-    """File name of the model that MMT.SELECTION.RULE chooses."""
-    return FINAL_MODEL if cfg.MMT.SELECTION.RULE == "last" else f"{BEST}.pth"
-
-
-def selection_rule(cfg: CfgNode) -> str:
-    """One sentence: which network is used for inference, and how it was chosen."""
-    if cfg.MMT.SELECTION.RULE == "best":
-        return (
-            f"inference uses the network and epoch with the best mAP on {cfg.MMT.SELECTION.DATASET} "
-            "(model_best.pth), labels used"
-        )
-    kind = "teacher" if cfg.MMT.EMA.ENABLED else "student"
-    if cfg.MMT.SELECTION.RULE == "stable":
-        return (
-            f"inference uses {kind} 1 at the epoch with the best label-free score (model_best.pth); no label "
-            "took part in choosing it"
-        )
-    return f"inference uses {kind} 1 at the last epoch; no label took part in choosing it"
 
 
 def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:

@@ -18,29 +18,29 @@ from torch import nn
 from mmt_plugin.data.build import build_train_loader, end_workers, training_items
 from mmt_plugin.data.checks import check_test_sets
 from mmt_plugin.data.joint import build_joint_loader
-from mmt_plugin.evaluation.networks import EachNetwork, EachNetworkEvaluator, network_names
+from mmt_plugin.engine.hooks.batch_norm import BatchNormHook
+from mmt_plugin.engine.hooks.checkpoints import CheckpointHook
+from mmt_plugin.engine.hooks.ema import EMAHook
+from mmt_plugin.engine.hooks.epoch_report import AdaptationReport
+from mmt_plugin.engine.hooks.ground_truth import GroundTruthHook
+from mmt_plugin.engine.hooks.label_noise import LabelNoiseHook
+from mmt_plugin.engine.hooks.progress import ProgressBar
+from mmt_plugin.engine.hooks.pseudo_labels import LABEL_FREE, FinalQualityHook, PseudoLabelHook
+from mmt_plugin.engine.hooks.selection import BestModelHook, SelectionHook, StableSelectionHook
+from mmt_plugin.engine.hooks.source_classes import SourceClassesHook
+from mmt_plugin.engine.hooks.times import EpochTimesHook, TimedEvalHook, TrainingTimeHook, timed
+from mmt_plugin.engine.hooks.unreadable import UnreadableHook
+from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
+from mmt_plugin.engine.resume.trainer import ResumableTrainer
 from mmt_plugin.host import keep_freed_memory
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.pseudo_labels import PseudoLabels
+from mmt_plugin.weights.network import load_source_weights
 
 from .banner import log_banner
-from .checkpoint import MMTCheckpointer, load_source_weights
-from .hooks import (
-    AdaptationReport,
-    BatchNormHook,
-    CheckpointHook,
-    EMAHook,
-    ProgressBar,
-    UnreadableHook,
-)
-from .label_hook import LABEL_FREE, FinalQualityHook, GroundTruthHook, PseudoLabelHook
-from .label_noise import LabelNoiseHook
+from .evaluation import EachNetwork, EachNetworkEvaluator, network_names
 from .optimizer import build_optimizer, forget_moments
-from .resumable import ResumableTrainer
-from .selection import BestModelHook, SelectionHook, StableSelectionHook
-from .source_classes import SourceClassesHook
-from .stage_times import EpochTimesHook, TimedEvalHook, TrainingTimeHook, timed
 from .step import TrainingStep
 
 logger = logging.getLogger("fastreid.mmt")

@@ -8,10 +8,11 @@ docstring says what breaks without it; each module lists its own in REPAIRS.
 import importlib
 import sys
 
-from .devices import resolve_device
+from mmt_plugin.system.devices import resolve_device
+from mmt_plugin.system.memory import keep_freed_memory
+
 from .distributed import launch
 from .imports import import_host
-from .memory import keep_freed_memory
 from .version import check
 
 __all__ = ["check", "keep_freed_memory", "launch", "repair", "resolve_device"]

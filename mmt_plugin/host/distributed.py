@@ -16,7 +16,8 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .devices import batch_device
+from mmt_plugin.system.devices import batch_device
+
 from .patching import replace
 
 logger = logging.getLogger("fastreid.mmt.host")

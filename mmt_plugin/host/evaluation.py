@@ -15,7 +15,7 @@ from tabulate import tabulate
 from termcolor import colored
 from torch import nn
 
-from mmt_plugin.evaluation.ranking import rank_gallery
+from mmt_plugin.retrieval.ranking import rank_gallery
 
 from .distributed import broadcast_buffers
 from .patching import replace

@@ -17,7 +17,8 @@ from fastreid.utils.events import (
     get_event_storage,
 )
 
-from .checkpoint import load_weights
+from mmt_plugin.weights.files import load_weights
+
 from .patching import replace
 
 

@@ -13,7 +13,8 @@ from fastreid.data.common import CommDataset
 from fastreid.utils import comm
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, default_collate
 
-from .devices import batch_device
+from mmt_plugin.system.devices import batch_device
+
 from .patching import replace, temporarily
 from .prefetch import Prefetcher, shut_down
 

@@ -1,35 +1,30 @@
-"""ImageNet weights: read safely, under the names of several projects, complete or not at all."""
+"""ImageNet weights: read safely, complete or not at all."""
 
 import importlib
 import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
 from types import ModuleType
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import build
-from torch import Tensor, nn
 
-from .checkpoint import load_weights
+from mmt_plugin.weights.backbones import PretrainedError, _is_needed, fill_backbone
+from mmt_plugin.weights.download import _put_it_there, load_from_url
+from mmt_plugin.weights.files import load_weights
+
 from .patching import Overlay, replace, temporarily
-from .weight_names import LAYOUTS, OWN, PREFIXES, WRAPPERS, Layout, rename
 
 logger = logging.getLogger("fastreid.mmt.pretrained")
-
 _DOWNLOADERS = ("osnet", "resnet", "resnext", "regnet.regnet", "regnet.effnet")
 # Its loader resizes the position embeddings to the images.
 _OWN_LOADER = "build_vit_backbone"
-
-
-class PretrainedError(ValueError):
-    """Weights that are not there, or not of the backbone; the message names the file and says what to do."""
 
 
 def load_pretrained_safely() -> None:
@@ -71,71 +66,6 @@ def _without_pretraining(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def fill_backbone(backbone: nn.Module, weights: Mapping, path: str, builder: str) -> None:
-    """Load a file's weights into a backbone, whichever of the known projects named them, and say what was
-    loaded and what was left over.
-
-    Args:
-        backbone: what the builder has made.
-        weights: content of the file.
-        path: of the file.
-        builder: MODEL.BACKBONE.NAME.
-
-    Raises:
-        PretrainedError: weights of the backbone are missing, or have other shapes.
-    """
-    if not isinstance(weights, Mapping):
-        kind = type(weights).__name__
-        raise PretrainedError(f"{path} (MODEL.BACKBONE.PRETRAIN_PATH) holds a {kind}, not a dict of weights")
-    own = backbone.state_dict()
-    for wrapper in WRAPPERS:
-        weights = weights[wrapper] if isinstance(weights.get(wrapper), Mapping) else weights
-    layouts: dict[str, Layout] = {"its own": OWN, **LAYOUTS.get(builder, {})}
-    candidates = [
-        (project, _renamed(weights, prefix, renames))
-        for project, renames in layouts.items()
-        for prefix in PREFIXES
-    ]
-    project, given = max(candidates, key=lambda candidate: len(_fitting(own, candidate[1])))
-    fitting = _fitting(own, given)
-    lacking = [key for key in own if key not in fitting and _is_needed(key)]
-    if lacking:
-        reshaped = [
-            f"{key} is {tuple(given[key].shape)}, not {tuple(own[key].shape)}"
-            for key in lacking
-            if key in given
-        ]
-        raise PretrainedError(
-            f"{path} (MODEL.BACKBONE.PRETRAIN_PATH) lacks {len(lacking)} of the {len(own)} weights of the "
-            f"backbone, such as {', '.join(lacking[:3])}{f' ({reshaped[0]})' if reshaped else ''}: it is of "
-            "another network (MODEL.BACKBONE.NAME, DEPTH, WITH_IBN), or names its weights differently; names "
-            f"that {builder} knows: {', '.join(layouts)}"
-        )
-    backbone.load_state_dict(fitting, strict=False)
-    unused = [key for key in given if key not in fitting]
-    logger.info(
-        f"{path}: {len(fitting)} of the backbone's {len(own)} weights loaded, by the names of {project}; "
-        f"{f'not used: {len(unused)}, such as {unused[:3]}' if unused else 'nothing is left over'}"
-    )
-
-
-def _renamed(weights: Mapping, prefix: str, renames: Layout) -> dict[str, Tensor]:
-    return {
-        rename(name.removeprefix(prefix), renames): value
-        for name, value in weights.items()
-        if isinstance(name, str) and name.startswith(prefix) and isinstance(value, Tensor)
-    }
-
-
-def _fitting(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
-
-
-def _is_needed(key: str) -> bool:
-    """Whether no classifier can do without a weight: not so non-local layers and counters of batches."""
-    return not key.startswith("NL_") and "num_batches" not in key
-
-
 @contextmanager
 def _refusing_partial_weights(module: ModuleType, cfg: CfgNode) -> Iterator[None]:
     """Turn the host's report of missing weights into an error."""
@@ -156,29 +86,6 @@ def _refusing_partial_weights(module: ModuleType, cfg: CfgNode) -> Iterator[None
 
     with temporarily(module, "get_missing_parameters_message", refuse):
         yield
-
-
-def load_from_url(url: str, model_dir: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
-    """`torch.hub.load_state_dict_from_url`, unpickling tensors only, onto the CPU.
-
-    Raises:
-        PretrainedError: the file is not in the cache and cannot be downloaded; it says where to put it.
-    """
-    folder = model_dir or os.path.join(torch.hub.get_dir(), "checkpoints")
-    arguments = {**kwargs, "map_location": "cpu", "weights_only": True}
-    try:
-        return torch.hub.load_state_dict_from_url(url, model_dir, **arguments)
-    except (URLError, TimeoutError, ConnectionError) as error:
-        path = os.path.join(folder, url.split("/")[-1])
-        raise PretrainedError(_put_it_there(url, path, f"cannot be downloaded ({error})")) from error
-
-
-def _put_it_there(url: str, path: str, reason: str) -> str:
-    return (
-        f"the ImageNet weights {path} are not there and {reason}: download {url} elsewhere and put it there, "
-        "or name a file with MODEL.BACKBONE.PRETRAIN_PATH (under the host's names, torchvision's or timm's), "
-        "or start from random weights with MODEL.BACKBONE.PRETRAIN False"
-    )
 
 
 def need_gdown_only_to_download() -> None:

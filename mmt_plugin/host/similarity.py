@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from fastreid.utils import compute_dist, faiss_utils
 
-from mmt_plugin.evaluation.rerank import jaccard_distances
+from mmt_plugin.retrieval.reranking import jaccard_distances
 
 from .patching import replace
 

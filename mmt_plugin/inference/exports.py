@@ -20,10 +20,10 @@ from torch import Tensor
 
 from mmt_plugin import data
 from mmt_plugin.data.build import build_dataset
-from mmt_plugin.engine.checkpoint import CLASSIFIER, save_safetensors
-from mmt_plugin.host.checkpoint import UNFINISHED, replace_when_complete
-from mmt_plugin.host.devices import resolve_device
 from mmt_plugin.modeling.layers import fold_batch_norm
+from mmt_plugin.system.devices import resolve_device
+from mmt_plugin.system.files import UNFINISHED, replace_when_complete
+from mmt_plugin.weights.network import CLASSIFIER, save_safetensors
 
 from .images import GivenImages, ImageLike
 from .network import (

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from mmt_plugin.host.devices import batch_device
+from mmt_plugin.system.devices import batch_device
 
 from .images import GivenImages, ImageLike
 from .network import load, locate

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mmt_plugin.host.images import as_rgb
+from mmt_plugin.system.images import as_rgb
 
 # A file, an H x W x 3 array of uint8 in RGB order, or a picture of Pillow's.
 ImageLike = str | os.PathLike | np.ndarray | Image.Image

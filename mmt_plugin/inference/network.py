@@ -11,10 +11,10 @@ from fastreid.config import CfgNode
 from torch import Tensor, nn
 
 from mmt_plugin.config import load_config
-from mmt_plugin.engine.checkpoint import CheckpointError, inference_weights, load_network
-from mmt_plugin.engine.pipeline import chosen_model
 from mmt_plugin.host import keep_freed_memory
 from mmt_plugin.modeling.network import build_network
+from mmt_plugin.runs.record import chosen_model
+from mmt_plugin.weights.network import CheckpointError, inference_weights, load_network
 
 CONFIG = "config.yaml"
 # The model's file in the folder of an export, by what reads it.

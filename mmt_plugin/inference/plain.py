@@ -6,8 +6,8 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmt_plugin.engine.checkpoint import CLASSIFIER
 from mmt_plugin.modeling.network import measure_feature_size
+from mmt_plugin.weights.network import CLASSIFIER
 
 from .network import ExportError, PixelsToFeatures
 

@@ -3,16 +3,23 @@
 Usable on any N x D feature matrix; needs neither fastreid nor a GPU.
 """
 
-from .camera_aware import camera_aware_jaccard_graph
-from .clusters import dbscan, kmeans, rho_eps
-from .generate import METHODS, cluster
-from .jaccard import graph_from_neighbours, jaccard_graph
-from .label_free import common_neighbours, label_free_quality, silhouette, stability
+from mmt_plugin.pseudo_labels.clustering.dbscan import dbscan, rho_eps
+from mmt_plugin.pseudo_labels.clustering.kmeans import kmeans
+from mmt_plugin.pseudo_labels.clustering.must_link import link_tracklets
+from mmt_plugin.pseudo_labels.clustering.reliability import reliable_labels
+from mmt_plugin.pseudo_labels.jaccard.camera_aware import camera_aware_jaccard_graph
+from mmt_plugin.pseudo_labels.jaccard.graph import graph_from_neighbours, jaccard_graph
+from mmt_plugin.pseudo_labels.neighbours.nearest import Neighbours, nearest_neighbours
+from mmt_plugin.pseudo_labels.quality.agreement import agreement, cluster_identities
+from mmt_plugin.pseudo_labels.quality.label_free import (
+    common_neighbours,
+    label_free_quality,
+    silhouette,
+    stability,
+)
+
 from .labels import PseudoLabels
-from .must_link import link_tracklets
-from .neighbours import Neighbours, nearest_neighbours
-from .quality import agreement, cluster_identities
-from .reliability import reliable_labels
+from .step import METHODS, cluster
 
 __all__ = [
     "METHODS",

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
-from mmt_plugin.engine.checkpoint import CLASSIFIER, inference_weights, match_keys
 from mmt_plugin.modeling import ReIDNetwork, build_network
 from mmt_plugin.modeling.layers import DOMAINS, match_domains
+from mmt_plugin.weights.network import CLASSIFIER, inference_weights, match_keys
 
 logger = logging.getLogger("fastreid.mmt.sda")
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torchvision.transforms.functional import pil_to_tensor
 
-from mmt_plugin.engine.hooks import EpochReport
-from mmt_plugin.host.checkpoint import replace_when_complete
+from mmt_plugin.engine.hooks.epoch_report import EpochReport
+from mmt_plugin.system.files import replace_when_complete
 
 from .sheet import draw_sheet
 

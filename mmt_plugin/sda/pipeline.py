@@ -9,15 +9,9 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
-from mmt_plugin.engine.pipeline import (
-    FINAL_MODEL,
-    RESULTS,
-    pretrain,
-    record_recipe,
-    recorded_metrics,
-    source_config,
-)
-from mmt_plugin.host.checkpoint import replace_when_complete
+from mmt_plugin.engine.pipeline import pretrain, source_config
+from mmt_plugin.runs.record import FINAL_MODEL, RESULTS, record_recipe, recorded_metrics
+from mmt_plugin.system.files import replace_when_complete
 
 from .trainer import SDATrainer
 

@@ -12,9 +12,11 @@ from fastreid.utils.env import seed_all_rng
 from fastreid.utils.events import EventWriter
 
 from mmt_plugin.data.build import training_items
-from mmt_plugin.engine.checkpoint import RunCheckpointer
-from mmt_plugin.engine.hooks import CheckpointHook, ProgressBar, UnreadableHook
-from mmt_plugin.engine.resumable import ResumableTrainer
+from mmt_plugin.engine.hooks.checkpoints import CheckpointHook
+from mmt_plugin.engine.hooks.progress import ProgressBar
+from mmt_plugin.engine.hooks.unreadable import UnreadableHook
+from mmt_plugin.engine.resume.checkpointer import RunCheckpointer
+from mmt_plugin.engine.resume.trainer import ResumableTrainer
 from mmt_plugin.modeling.layers import SOURCE, TARGET
 
 from .hooks import LinearDecayHook, SheetHook, TranslationReport, build_schedules

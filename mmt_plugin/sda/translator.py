@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from mmt_plugin.data.build import build_extraction_loader
 from mmt_plugin.data.dataset import Item
-from mmt_plugin.data.translated import split_folder
-from mmt_plugin.engine.checkpoint import CheckpointError, load_file, match_keys
-from mmt_plugin.engine.run_folder import claimed
-from mmt_plugin.host.checkpoint import remove_unfinished, replace_when_complete
+from mmt_plugin.data.datasets.translated import split_folder
+from mmt_plugin.runs.lock import claimed
+from mmt_plugin.system.files import remove_unfinished, replace_when_complete
+from mmt_plugin.weights.network import CheckpointError, load_file, match_keys
 
 from .meta_arch import TO_TARGET, build_generator
 from .sheet import to_bytes

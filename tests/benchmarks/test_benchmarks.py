@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from benchmark import evaluation, kmeans, pseudo_labels
+from benchmark.features import clustered_features
+from benchmark.measure import in_fresh_process, matmul_rate
 
-from mmt_plugin.benchmarks import evaluation, kmeans, pseudo_labels
-from mmt_plugin.benchmarks.features import clustered_features
-from mmt_plugin.benchmarks.measure import in_fresh_process, matmul_rate
-from mmt_plugin.pseudo_labels.stages import Stages
+from mmt_plugin.pseudo_labels.timing import Stages
 
 
 def defaults(module, *words):

@@ -6,10 +6,9 @@ import time
 import numpy as np
 import pytest
 import torch
+from benchmark import data, growth
 from PIL import Image
 from tiny import TINY, as_options
-
-from mmt_plugin.benchmarks import data, growth
 
 SMALL = {**TINY, "MODEL.BACKBONE.FEAT_DIM": 512, "PSEUDO_LABELS.METHOD": "dbscan", "SOLVER.IMS_PER_BATCH": 16}
 

@@ -4,11 +4,11 @@ import argparse
 from types import SimpleNamespace
 
 import pytest
+from benchmark import epoch, extraction, memory, variants
+from benchmark.measure import machine
 from tiny import REPOSITORY, TINY, as_options
 
-from mmt_plugin.benchmarks import epoch, extraction, memory, variants
-from mmt_plugin.benchmarks.measure import machine
-from mmt_plugin.pseudo_labels.stages import Stages
+from mmt_plugin.pseudo_labels.timing import Stages
 
 OPTIONS = [str(word) for word in as_options(TINY)]
 RECIPE = "configs/synthetic/plaza2metro_mmt.yml"

@@ -3,9 +3,8 @@
 import argparse
 
 import pytest
+from benchmark import training_step
 from tiny import REPOSITORY, TINY, as_options
-
-from mmt_plugin.benchmarks import training_step
 
 OPTIONS = [str(word) for word in as_options({**TINY, "MMT.MOCO.QUEUE_SIZE": 32})]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmt_plugin.data.build import build_dataset, build_train_loader, training_items
-from mmt_plugin.data.cameras import CameraDataset, camera_domains
+from mmt_plugin.data.datasets.cameras import CameraDataset, camera_domains
 from mmt_plugin.data.samplers import ShuffledBatchSampler
 
 

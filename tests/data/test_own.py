@@ -12,7 +12,7 @@ from mmt_plugin.config import ConfigError, check_config
 from mmt_plugin.data.build import build_dataset, training_items, training_tracklets
 from mmt_plugin.data.checks import check_cameras, check_test_sets
 from mmt_plugin.data.dataset import DatasetError
-from mmt_plugin.data.own.folder import images_below
+from mmt_plugin.data.datasets.own.folder import images_below
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from fastreid.data.datasets import DATASET_REGISTRY, Market1501
 
 from mmt_plugin.data import processes
-from mmt_plugin.data.synthetic import METRO, PLAZA, WorldSpec, ensure_domain, store
-from mmt_plugin.data.synthetic.world import FOLDERS, TRAIN, plan
+from mmt_plugin.synthetic import METRO, PLAZA, WorldSpec, ensure_domain, store
+from mmt_plugin.synthetic.world import FOLDERS, TRAIN, plan
 
 SPEC = WorldSpec(
     train_ids=6, test_ids=5, train_images_per_id=4, test_images_per_id=4, cameras=3, image_size=(64, 32)

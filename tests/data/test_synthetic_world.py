@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from fastreid.config import get_cfg
 
-from mmt_plugin.data import synthetic
-from mmt_plugin.data.synthetic import DOMAINS, METRO, PLAZA, WorldSpec
-from mmt_plugin.data.synthetic.identity import CLOTH_COLOURS, SUMMER, sample_identity
-from mmt_plugin.data.synthetic.render import render, render_jpeg
-from mmt_plugin.data.synthetic.world import GALLERY, QUERY, TRAIN, Kind, Shot, person_ids, plan
+from mmt_plugin import synthetic
+from mmt_plugin.synthetic import DOMAINS, METRO, PLAZA, WorldSpec
+from mmt_plugin.synthetic.identity import CLOTH_COLOURS, SUMMER, sample_identity
+from mmt_plugin.synthetic.render import render, render_jpeg
+from mmt_plugin.synthetic.world import GALLERY, QUERY, TRAIN, Kind, Shot, person_ids, plan
 
 SPEC = WorldSpec(
     train_ids=7,

@@ -12,7 +12,7 @@ from fastreid.engine import default_argument_parser
 from tiny import REPOSITORY
 
 from mmt_plugin.config import check_config, load_config
-from mmt_plugin.engine.recipe import flatten
+from mmt_plugin.runs.recipe import flatten
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -44,7 +44,7 @@ def is_key(name: str) -> bool:
 def options_of(tool: str) -> frozenset[str]:
     """Options that a tool's parser knows."""
     sources = [REPOSITORY / tool]
-    if tool == "tools/benchmark.py":
+    if tool == "tools/benchmark":
         sources += (REPOSITORY / "mmt_plugin" / "benchmarks").glob("*.py")
     words = [word for path in sources for word in re.findall(r"\"(--[a-z][a-z-]*)\"", path.read_text())]
     if tool == "tools/train_net.py":

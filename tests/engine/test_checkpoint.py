@@ -10,15 +10,10 @@ import pytest
 import torch
 from fastreid.modeling.meta_arch import build_model
 
-from mmt_plugin.engine.checkpoint import (
-    CheckpointError,
-    MMTCheckpointer,
-    load_file,
-    load_source_weights,
-    save_safetensors,
-)
-from mmt_plugin.engine.run_folder import claimed
+from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 from mmt_plugin.modeling.network import build_network
+from mmt_plugin.runs.lock import claimed
+from mmt_plugin.weights.network import CheckpointError, load_file, load_source_weights, save_safetensors
 
 
 class Payload:

@@ -7,8 +7,9 @@ import pytest
 from tiny import REPOSITORY
 
 from mmt_plugin.config import load_config
-from mmt_plugin.engine.description import describe_run, recipe_digest
-from mmt_plugin.engine.pipeline import train, write_results
+from mmt_plugin.engine.pipeline import train
+from mmt_plugin.runs.description import describe_run, recipe_digest
+from mmt_plugin.runs.record import write_results
 
 CONFIGS = REPOSITORY / "configs"
 

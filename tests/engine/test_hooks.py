@@ -8,8 +8,9 @@ import torch
 from fastreid.utils.events import EventStorage
 
 from mmt_plugin.engine.banner import ema_horizon, images_per_bn, log_banner
-from mmt_plugin.engine.hooks import CheckpointHook, EMAHook
-from mmt_plugin.engine.selection import SelectionHook
+from mmt_plugin.engine.hooks.checkpoints import CheckpointHook
+from mmt_plugin.engine.hooks.ema import EMAHook
+from mmt_plugin.engine.hooks.selection import SelectionHook
 
 
 @pytest.mark.parametrize(

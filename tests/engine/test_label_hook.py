@@ -10,10 +10,10 @@ from fastreid.utils.events import EventStorage
 
 from mmt_plugin.data.build import training_items
 from mmt_plugin.data.unreadable import UnreadableImages
-from mmt_plugin.engine import label_hook
-from mmt_plugin.engine.label_hook import DegenerateClusteringError, PseudoLabelHook
+from mmt_plugin.engine.hooks import pseudo_labels as label_hook
+from mmt_plugin.engine.hooks.pseudo_labels import DegenerateClusteringError, PseudoLabelHook
 from mmt_plugin.engine.pipeline import train
-from mmt_plugin.engine.stopping import StopHook
+from mmt_plugin.engine.resume.stopping import StopHook
 from mmt_plugin.pseudo_labels import PseudoLabels
 
 

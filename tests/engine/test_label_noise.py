@@ -11,7 +11,7 @@ from fastreid.utils.events import EventStorage
 from torch import nn
 
 from mmt_plugin.data.dataset import DatasetError
-from mmt_plugin.engine.label_noise import NAMES, PREFIX, LabelNoiseHook
+from mmt_plugin.engine.hooks.label_noise import NAMES, PREFIX, LabelNoiseHook
 from mmt_plugin.engine.pipeline import train
 from mmt_plugin.pseudo_labels import PseudoLabels
 

@@ -12,7 +12,7 @@ from mmt_plugin import data
 from mmt_plugin.data.build import training_items
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.engine import MMTTrainer, load_for_evaluation
-from mmt_plugin.engine.label_hook import PseudoLabelHook
+from mmt_plugin.engine.hooks.pseudo_labels import PseudoLabelHook
 from mmt_plugin.engine.pipeline import train
 
 strip_labels = runpy.run_path(str(REPOSITORY / "tools" / "strip_labels.py"))["strip_labels"]

@@ -9,12 +9,12 @@ import torch
 from mmt_plugin.data.build import build_extraction_loader, training_items
 from mmt_plugin.data.joint import build_joint_loader
 from mmt_plugin.engine import MMTTrainer
-from mmt_plugin.engine.checkpoint import CheckpointError, load_file
 from mmt_plugin.engine.features import extract_features, reestimate_bn_statistics
+from mmt_plugin.engine.hooks.source_classes import SourceClassesHook
 from mmt_plugin.engine.pipeline import source_config, train
-from mmt_plugin.engine.source_classes import SourceClassesHook
 from mmt_plugin.modeling.layers import SOURCE, TARGET, DomainBatchNorm
 from mmt_plugin.pseudo_labels import PseudoLabels
+from mmt_plugin.weights.network import CheckpointError, load_file
 
 CONFIG_FILE = str(Path(__file__).parents[2] / "configs" / "synthetic" / "plaza2metro_mmt_plus.yml")
 SOURCE_CLASSES = 10

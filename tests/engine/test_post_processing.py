@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from tiny import REPOSITORY, as_options, train_tiny
 
+from mmt_plugin.challenge.ensemble import MismatchError
+from mmt_plugin.challenge.entry import make_entry
 from mmt_plugin.config import ConfigError, load_config
 from mmt_plugin.data.build import build_dataset, build_extraction_loader
 from mmt_plugin.engine import MMTTrainer
-from mmt_plugin.engine.checkpoint import CheckpointError, load_file
-from mmt_plugin.engine.post_processing import make_entry
-from mmt_plugin.engine.runs import features_of_test_set, load_model, load_run
-from mmt_plugin.evaluation.run_features import MismatchError
+from mmt_plugin.runs.run import features_of_test_set, load_model, load_run
+from mmt_plugin.weights.network import CheckpointError, load_file
 
 EVALUATE = REPOSITORY / "configs" / "evaluate" / "synthmetro.yml"
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from mmt_plugin.engine.recipe import recipe_changes
+from mmt_plugin.runs.recipe import recipe_changes
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmt_plugin.engine import report as report_step
 from mmt_plugin.engine import run
-from mmt_plugin.reporting.label_record import LabelRecorder
-from mmt_plugin.reporting.records import FOLDER
+from mmt_plugin.report import at_end as report_step
+from mmt_plugin.report.label_record import LabelRecorder
+from mmt_plugin.report.records import FOLDER
 
 
 @pytest.fixture

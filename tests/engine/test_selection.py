@@ -9,9 +9,9 @@ import pytest
 import torch
 from fastreid.utils.events import EventStorage
 
-from mmt_plugin.engine.checkpoint import load_file
+from mmt_plugin.engine.hooks.selection import StableSelectionHook
 from mmt_plugin.engine.pipeline import train
-from mmt_plugin.engine.selection import StableSelectionHook
+from mmt_plugin.weights.network import load_file
 
 SCORE = StableSelectionHook.SCORE
 

@@ -9,8 +9,8 @@ import pytest
 from fastreid.utils.events import EventStorage
 from logs import messages_of
 
+from mmt_plugin.engine.hooks.times import EpochTimesHook
 from mmt_plugin.engine.pipeline import train
-from mmt_plugin.engine.stage_times import EpochTimesHook
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmt_plugin.engine.checkpoint import STOPPED
-from mmt_plugin.engine.stopping import StopHook, Stopped
+from mmt_plugin.engine.resume.checkpointer import STOPPED
+from mmt_plugin.engine.resume.stopping import StopHook, Stopped
 
 
 @pytest.fixture

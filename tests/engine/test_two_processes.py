@@ -14,7 +14,7 @@ from two_process_training import (
 )
 
 from mmt_plugin import host
-from mmt_plugin.engine.label_noise import PREFIX
+from mmt_plugin.engine.hooks.label_noise import PREFIX
 from mmt_plugin.modeling.layers import convert_batch_norm
 
 METHODS = ("plaza2metro_baseline", "plaza2metro_mmt", "plaza2metro_mmt_plus")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mmt_plugin.evaluation import distances as module
-from mmt_plugin.evaluation.distances import ImageDistances
-from mmt_plugin.pseudo_labels.reciprocal import expanded_sets
+from mmt_plugin.pseudo_labels.jaccard.reciprocal import expanded_sets
+from mmt_plugin.retrieval import distances as module
+from mmt_plugin.retrieval.distances import ImageDistances
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmt_plugin.evaluation.ranking import rank_gallery
+from mmt_plugin.retrieval.ranking import rank_gallery
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "visda_eval.npz"
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mmt_plugin.evaluation.distances import ImageDistances
-from mmt_plugin.evaluation.rerank import jaccard_distances, rerank, rerank_distances
 from mmt_plugin.pseudo_labels import jaccard_graph
+from mmt_plugin.retrieval.distances import ImageDistances
+from mmt_plugin.retrieval.reranking import jaccard_distances, rerank, rerank_distances
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "visda_eval.npz"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmt_plugin.evaluation.run_features import (
+from mmt_plugin.challenge.ensemble import (
     MismatchError,
     RunFeatures,
     check_same_images,

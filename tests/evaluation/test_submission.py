@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmt_plugin.evaluation import submission as module
-from mmt_plugin.evaluation.submission import (
+from mmt_plugin.challenge import submission as module
+from mmt_plugin.challenge.submission import (
     SubmissionError,
     read_index,
     read_submission,

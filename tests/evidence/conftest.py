@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ablation.grid import Grid, load_grid
+from ablation.results import result_file, write_result
 from small_grid import OVERRIDES, SYNTHETIC, make_result
-
-from mmt_plugin.evidence.grid import Grid, load_grid
-from mmt_plugin.evidence.results import result_file, write_result
 
 
 @pytest.fixture

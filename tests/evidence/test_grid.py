@@ -1,12 +1,12 @@
 """Grid files: what they say, and that every mistake in one is named before anything runs."""
 
 import pytest
+from ablation.errors import EvidenceError
+from ablation.grid import load_grid, slug
 from small_grid import BASELINE
 from tiny import REPOSITORY
 
 from mmt_plugin.config import load_config
-from mmt_plugin.evidence.errors import EvidenceError
-from mmt_plugin.evidence.grid import load_grid, slug
 
 GRIDS = sorted((REPOSITORY / "configs" / "ablation").glob("*.yml"))
 

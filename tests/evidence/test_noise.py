@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
+from ablation.noise import draw_label_noise
+from ablation.page import draw_page
+from ablation.results import result_file, write_result
 from small_grid import BASELINE, make_result
 
-from mmt_plugin.engine.label_noise import PREFIX
-from mmt_plugin.evidence.noise import draw_label_noise
-from mmt_plugin.evidence.page import draw_page
-from mmt_plugin.evidence.results import result_file, write_result
+from mmt_plugin.engine.hooks.label_noise import PREFIX
 
 
 def noisy(result, shift=0.0):
@@ -74,7 +74,7 @@ def test_without_records_there_is_no_table(make_grid):
 
 
 def test_pages_hold_it(make_grid, monkeypatch, tmp_path):
-    monkeypatch.setattr("mmt_plugin.evidence.page.GRIDS", tmp_path)
+    monkeypatch.setattr("ablation.page.GRIDS", tmp_path)
     grid, results = make_grid({"MMT": {}}), tmp_path / "results"
     page = "A\n<!-- label noise: grid -->\nold\n<!-- end -->\nB\n"
     empty = page.replace("old", "\nNo run of this grid recorded it.\n")

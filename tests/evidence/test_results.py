@@ -3,10 +3,9 @@
 import json
 
 import pytest
+from ablation.errors import EvidenceError
+from ablation.results import read_results
 from small_grid import BASELINE
-
-from mmt_plugin.evidence.errors import EvidenceError
-from mmt_plugin.evidence.results import read_results
 
 ROWS = {"MMT": None, "baseline": BASELINE, "direct": {"kind": "source"}, "BN": {"kind": "bn_statistics"}}
 

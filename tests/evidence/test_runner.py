@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from mmt_plugin.evidence.errors import EvidenceError
-from mmt_plugin.evidence.runner import run_stages
-from mmt_plugin.evidence.stages import Stage
+from ablation.errors import EvidenceError
+from ablation.runner import run_stages
+from ablation.stages import Stage
 
 
 @dataclass(frozen=True)

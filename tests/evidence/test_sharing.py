@@ -1,9 +1,8 @@
 """Rows of one recipe are run once."""
 
 import pytest
+from ablation import evidence
 from small_grid import BASELINE
-
-from mmt_plugin.evidence import evidence
 
 NOISY = {**BASELINE, "overrides": {"REPORT.LABEL_NOISE": True}}
 

@@ -3,12 +3,12 @@
 import shlex
 from pathlib import Path
 
+from ablation.recipe import comparable, expected_recipe
+from ablation.stages import command_by_hand, row_stage
 from small_grid import BASELINE, OVERRIDES
 from tiny import REPOSITORY
 
 from mmt_plugin.config import load_config
-from mmt_plugin.evidence.recipe import comparable, expected_recipe
-from mmt_plugin.evidence.stages import command_by_hand, row_stage
 
 ROWS = {"MMT": None, "baseline": BASELINE, "direct": {"kind": "source"}, "BN": {"kind": "bn_statistics"}}
 

@@ -3,15 +3,14 @@
 import math
 
 import pytest
+from ablation.curves import draw_curve_table, draw_curves, evaluations
+from ablation.errors import EvidenceError
+from ablation.page import GRIDS, draw_page
+from ablation.results import read_results
+from ablation.stages import command_by_hand
+from ablation.table import comparison, draw_commands, draw_summary, draw_table, paired_p
 from small_grid import BASELINE
 from tiny import REPOSITORY
-
-from mmt_plugin.evidence.curves import draw_curve_table, draw_curves, evaluations
-from mmt_plugin.evidence.errors import EvidenceError
-from mmt_plugin.evidence.page import GRIDS, draw_page
-from mmt_plugin.evidence.results import read_results
-from mmt_plugin.evidence.stages import command_by_hand
-from mmt_plugin.evidence.table import comparison, draw_commands, draw_summary, draw_table, paired_p
 
 ROWS = {"direct": {"kind": "source"}, "baseline": BASELINE, "MMT": {"note": "two networks"}, "later": None}
 

@@ -11,7 +11,8 @@ from fastreid.engine import defaults
 from fastreid.solver import build_optimizer
 
 from mmt_plugin import host
-from mmt_plugin.host import devices, version
+from mmt_plugin.host import version
+from mmt_plugin.system import devices
 
 
 def test_stand_ins_exist_only_while_importing():

@@ -8,7 +8,7 @@ from tiny import REPOSITORY
 
 FAULTS = """
 import resource, runpy, sys
-host = runpy.run_path("mmt_plugin/host/memory.py")
+host = runpy.run_path("mmt_plugin/system/memory.py")
 if sys.argv[1] == "keep":
     host["keep_freed_memory"](sys.argv[2])
 for _ in range(3):

@@ -13,7 +13,7 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.backbones.build import BACKBONE_REGISTRY
 from fastreid.modeling.meta_arch import build_model
 
-from mmt_plugin.host.pretrained import PretrainedError
+from mmt_plugin.weights.backbones import PretrainedError
 
 
 def backbone_cfg(name, depth, **settings):

@@ -13,8 +13,8 @@ from fastreid.config import get_cfg
 from fastreid.modeling.backbones import build_backbone
 from torchvision import models
 
-from mmt_plugin.host.pretrained import PretrainedError
-from mmt_plugin.host.weight_names import LAYOUTS, rename
+from mmt_plugin.weights.backbones import PretrainedError
+from mmt_plugin.weights.names import LAYOUTS, rename
 
 
 def build(name: str, depth: str, path: object = "", **settings):

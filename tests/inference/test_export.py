@@ -15,11 +15,12 @@ import mmt_plugin
 from mmt_plugin.config import load_config
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.engine import MMTTrainer
-from mmt_plugin.engine.checkpoint import MMTCheckpointer, load_file, load_source_weights
+from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 from mmt_plugin.inference import FORMATS, ExportError, FeatureExtractor, export
 from mmt_plugin.inference.exports import TOLERANCE
 from mmt_plugin.modeling.layers import DomainBatchNorm
 from mmt_plugin.modeling.network import build_network
+from mmt_plugin.weights.network import load_file, load_source_weights
 
 PLUS = {"MMT__MOCO__QUEUE_SIZE": 16, "MMT__IMAGES_PER_BN": 4}
 RESNET = {"MODEL__BACKBONE__NAME": "build_resnet_backbone", "MODEL__BACKBONE__DEPTH": "18x"}

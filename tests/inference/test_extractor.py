@@ -9,9 +9,10 @@ from PIL import Image
 
 import mmt_plugin
 from mmt_plugin.engine import MMTTrainer
-from mmt_plugin.engine.checkpoint import CheckpointError, MMTCheckpointer
-from mmt_plugin.host.images import UnreadableImageError
+from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 from mmt_plugin.inference import FeatureExtractor
+from mmt_plugin.system.images import UnreadableImageError
+from mmt_plugin.weights.network import CheckpointError
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -6,7 +6,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import DBSCAN
 
-from mmt_plugin.pseudo_labels import clusters, dbscan, jaccard_graph, kmeans, rho_eps
+from mmt_plugin.pseudo_labels import dbscan, jaccard_graph, kmeans, rho_eps
+from mmt_plugin.pseudo_labels.clustering import dbscan as clusters
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "jaccard_k20_6.npz"
 

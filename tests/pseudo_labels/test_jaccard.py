@@ -10,15 +10,14 @@ from scipy.sparse import csr_array
 from mmt_plugin.pseudo_labels import (
     Neighbours,
     dbscan,
-    exact_search,
     graph_from_neighbours,
-    jaccard,
     jaccard_graph,
     nearest_neighbours,
-    overlap,
-    reciprocal,
     threads,
 )
+from mmt_plugin.pseudo_labels.jaccard import graph as jaccard
+from mmt_plugin.pseudo_labels.jaccard import overlap, reciprocal
+from mmt_plugin.pseudo_labels.neighbours import exact as exact_search
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "jaccard_k20_6.npz"
 

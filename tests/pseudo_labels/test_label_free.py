@@ -74,7 +74,7 @@ def test_common_neighbours_against_the_loop(monkeypatch):
     expected = slow_common_neighbours(one, two, 5)
     assert 0.2 < expected < 0.9
     assert common_neighbours(one, two, k=5) == pytest.approx(expected)
-    monkeypatch.setattr("mmt_plugin.pseudo_labels.label_free.BLOCK", 250)
+    monkeypatch.setattr("mmt_plugin.pseudo_labels.quality.label_free.BLOCK", 250)
     assert common_neighbours(one, two, k=5) == pytest.approx(expected)
     assert common_neighbours(one, two, k=5, max_images=30) == pytest.approx(expected, abs=0.1)
     assert common_neighbours(one, -3 * one @ np.linalg.qr(rng.normal(size=(8, 8)))[0].astype(np.float32)) == 1

@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from mmt_plugin.pseudo_labels import exact_search, nearest_neighbours, neighbours, shortlists, tree_search
-from mmt_plugin.pseudo_labels.neighbours import farthest_squared_distances, search_others
+from mmt_plugin.pseudo_labels import nearest_neighbours
+from mmt_plugin.pseudo_labels.neighbours import exact as exact_search
+from mmt_plugin.pseudo_labels.neighbours import nearest as neighbours
+from mmt_plugin.pseudo_labels.neighbours import shortlists
+from mmt_plugin.pseudo_labels.neighbours import tree as tree_search
+from mmt_plugin.pseudo_labels.neighbours.nearest import farthest_squared_distances, search_others
 
 
 def squared_distances(features):

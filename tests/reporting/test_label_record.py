@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from mmt_plugin.host.checkpoint import UNFINISHED
 from mmt_plugin.pseudo_labels import PseudoLabels
-from mmt_plugin.reporting.label_record import (
+from mmt_plugin.report.label_record import (
     FIRST,
     LAST,
     LabelRecord,
@@ -13,7 +12,8 @@ from mmt_plugin.reporting.label_record import (
     pair_distances,
     sample_images,
 )
-from mmt_plugin.reporting.records import FOLDER, RecordError, load_record
+from mmt_plugin.report.records import FOLDER, RecordError, load_record
+from mmt_plugin.system.files import UNFINISHED
 
 
 def unit_features(count: int, size: int = 8, seed: int = 0) -> np.ndarray:

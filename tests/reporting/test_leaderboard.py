@@ -3,7 +3,7 @@
 import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mmt_plugin.reporting.leaderboard import (
+from mmt_plugin.report.leaderboard import (
     HEADERS,
     METRICS,
     LeaderboardError,

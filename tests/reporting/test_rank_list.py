@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmt_plugin.reporting.rank_list import BLUE, FRAME, GAP, GREEN, HEADER, RED, TILE, draw_rank_list
+from mmt_plugin.report.rank_list import BLUE, FRAME, GAP, GREEN, HEADER, RED, TILE, draw_rank_list
 
 
 def test_frames_tell_right_from_wrong_and_junk_is_left_out(tmp_path):

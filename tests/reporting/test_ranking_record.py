@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmt_plugin.evaluation.ranking import rank_gallery
-from mmt_plugin.reporting.ranking_record import RANKS, SHOWN, rank_queries
+from mmt_plugin.report.ranking_record import RANKS, SHOWN, rank_queries
+from mmt_plugin.retrieval.ranking import rank_gallery
 
 
 def market(num_query: int, num_gallery: int, seed: int = 0):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from mmt_plugin.data import build
-from mmt_plugin.data.synthetic import SynthMetro
 from mmt_plugin.engine import run
-from mmt_plugin.reporting import collect
-from mmt_plugin.reporting.collect import NoRunError, camera_name
-from mmt_plugin.reporting.page import write_report
-from mmt_plugin.reporting.records import FOLDER, RecordError
-from mmt_plugin.reporting.timeline import STAGES
+from mmt_plugin.report import collect
+from mmt_plugin.report.collect import NoRunError, camera_name
+from mmt_plugin.report.page import write_report
+from mmt_plugin.report.records import FOLDER, RecordError
+from mmt_plugin.report.timeline import STAGES
+from mmt_plugin.synthetic import SynthMetro
 
 SECTIONS = [
     "results", "evaluation", "labels", "clusters", "map", "distances", "ranking", "training", "timeline",

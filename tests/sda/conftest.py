@@ -7,8 +7,8 @@ import torch
 from small import SDA_TINY, encoder_settings
 from tiny import REPOSITORY, as_options
 
+from mmt_plugin import synthetic
 from mmt_plugin.config import load_config
-from mmt_plugin.data import synthetic
 from mmt_plugin.modeling import build_network
 
 

@@ -6,10 +6,10 @@ from small import encoder_settings
 from tiny import REPOSITORY
 
 from mmt_plugin.config import load_config
-from mmt_plugin.engine.checkpoint import CheckpointError
 from mmt_plugin.modeling import build_network
 from mmt_plugin.modeling.layers import SOURCE, TARGET, ChunkedBatchNorm, DomainBatchNorm, route
 from mmt_plugin.sda.encoder import build_encoder
+from mmt_plugin.weights.network import CheckpointError
 
 
 @pytest.fixture

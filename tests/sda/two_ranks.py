@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from fastreid.utils import comm
 
-from mmt_plugin.data import synthetic
+from mmt_plugin import synthetic
 from mmt_plugin.sda.trainer import SDATrainer
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ablation.errors import EvidenceError
+from ablation.evidence import fill
+from ablation.grid import load_grid
 from small_grid import BASELINE, OVERRIDES, SYNTHETIC
 from tiny import REPOSITORY
-
-from mmt_plugin.evidence.errors import EvidenceError
-from mmt_plugin.evidence.evidence import fill
-from mmt_plugin.evidence.grid import load_grid
 
 
 def write_grid(path: Path, name: str = "baseline", **overrides) -> None:

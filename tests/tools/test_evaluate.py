@@ -10,7 +10,7 @@ import miniature
 import pytest
 from tiny import REPOSITORY, train_tiny
 
-from mmt_plugin.evaluation.submission import read_index, score_submission
+from mmt_plugin.challenge.submission import read_index, score_submission
 
 CHALLENGE = REPOSITORY / "tests" / "data" / "visda2020"
 EVALUATE = REPOSITORY / "configs" / "evaluate" / "synthmetro.yml"

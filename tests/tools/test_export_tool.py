@@ -7,7 +7,7 @@ import pytest
 from fastreid.modeling.meta_arch import build_model
 from tiny import REPOSITORY
 
-from mmt_plugin.engine.checkpoint import MMTCheckpointer
+from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 
 TOOLS = sorted(path.name for path in (REPOSITORY / "tools").glob("*.py"))
 

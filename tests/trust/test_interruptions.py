@@ -18,10 +18,10 @@ OTHER_WORKERS = {"DATALOADER__NUM_WORKERS": 0}
 # (signal, function at whose n-th call it is sent, n, what that is)
 STAGES = [
     ("SIGKILL", "mmt_plugin.engine.pipeline:train", 3, "between pre-training and adaptation"),
-    ("SIGKILL", "mmt_plugin.engine.label_hook:cluster", 1, "in clustering"),
+    ("SIGKILL", "mmt_plugin.engine.hooks.pseudo_labels:cluster", 1, "in clustering"),
     ("SIGTERM", "mmt_plugin.engine.trainer:MMTTrainer.run_step", 2, "in an epoch"),
-    ("SIGKILL", "mmt_plugin.host.checkpoint:_Remembering.write", 9, "while a checkpoint is being written"),
-    ("SIGINT", "mmt_plugin.evaluation.networks:EachNetworkEvaluator.process", 2, "in evaluation"),
+    ("SIGKILL", "mmt_plugin.system.files:_Remembering.write", 9, "while a checkpoint is being written"),
+    ("SIGINT", "mmt_plugin.engine.evaluation:EachNetworkEvaluator.process", 2, "in evaluation"),
     (
         "SIGKILL",
         "mmt_plugin.engine.pipeline:write_results",
@@ -32,10 +32,10 @@ STAGES = [
 MORE_STAGES = [
     ("SIGKILL", "mmt_plugin.engine.trainer:MMTTrainer.run_step", 1, "in pre-training"),
     ("SIGTERM", "mmt_plugin.engine.trainer:MMTTrainer.run_step", 2, "in pre-training"),
-    ("SIGKILL", "mmt_plugin.engine.label_hook:extract_features", 1, "while features are extracted"),
-    ("SIGINT", "mmt_plugin.engine.label_hook:extract_features", 2, "while features are extracted"),
-    ("SIGKILL", "mmt_plugin.evaluation.networks:EachNetworkEvaluator.process", 1, "in evaluation"),
-    ("SIGTERM", "mmt_plugin.evaluation.networks:EachNetworkEvaluator.evaluate", 1, "in evaluation"),
+    ("SIGKILL", "mmt_plugin.engine.hooks.pseudo_labels:extract_features", 1, "while features are extracted"),
+    ("SIGINT", "mmt_plugin.engine.hooks.pseudo_labels:extract_features", 2, "while features are extracted"),
+    ("SIGKILL", "mmt_plugin.engine.evaluation:EachNetworkEvaluator.process", 1, "in evaluation"),
+    ("SIGTERM", "mmt_plugin.engine.evaluation:EachNetworkEvaluator.evaluate", 1, "in evaluation"),
     ("SIGKILL", "os:fsync", 4, "while a file is being synced"),
     ("SIGKILL", "os:replace", 3, "before a file takes its name"),
     ("SIGKILL", "pathlib:Path.unlink", 1, "while old checkpoints are being deleted"),

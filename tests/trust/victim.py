@@ -1,6 +1,6 @@
 """Run tools/train_net.py, and send a signal to itself at the n-th call of a function:
 
-python victim.py SIGKILL mmt_plugin.engine.label_hook:cluster 2 --config-file ...
+python victim.py SIGKILL mmt_plugin.engine.hooks.pseudo_labels:cluster 2 --config-file ...
 """
 
 import importlib

@@ -7,8 +7,9 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import Tensor, nn
 from torchvision.models import densenet
 
-from mmt_plugin.host.checkpoint import load_weights
-from mmt_plugin.host.pretrained import fill_backbone, load_from_url
+from mmt_plugin.weights.backbones import fill_backbone
+from mmt_plugin.weights.download import load_from_url
+from mmt_plugin.weights.files import load_weights
 
 IBN_WEIGHTS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 # MODEL.BACKBONE.DEPTH -> torchvision's model and its weights, and the file of published IBN-a weights.

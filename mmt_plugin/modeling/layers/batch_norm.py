@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..collectives import subgroup, sum_over, world_size
+from mmt_plugin.modeling.collectives import subgroup, sum_over, world_size
+
 from .routing import DOMAINS, TARGET, current_route
 
 

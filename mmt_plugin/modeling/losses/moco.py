@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from ..collectives import gather_batch
+from mmt_plugin.modeling.collectives import gather_batch
 
 
 class MoCoQueue(nn.Module):

@@ -1,0 +1,1 @@
+"""Entries of the VisDA-2020 challenge: ensembles, the camera term, submissions."""

@@ -1,0 +1,14 @@
+"""Configuration: every key with its default, what values it may have, and files that set them."""
+
+from .checks import ConfigError, check_config, check_evaluation, source_batch_size
+from .defaults import add_mmt_config
+from .load import load_config
+
+__all__ = [
+    "ConfigError",
+    "add_mmt_config",
+    "check_config",
+    "check_evaluation",
+    "load_config",
+    "source_batch_size",
+]

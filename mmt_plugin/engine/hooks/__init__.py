@@ -1,0 +1,1 @@
+"""Hooks of a run, one a file; engine/trainer.py says in which order they work."""

@@ -1,0 +1,26 @@
+"""BN statistics of several processes."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from fastreid.engine.train_loop import HookBase
+
+from mmt_plugin.modeling.collectives import average_over_processes
+from mmt_plugin.modeling.layers import running_statistics
+
+if TYPE_CHECKING:
+    pass
+
+
+logger = logging.getLogger("fastreid.mmt")
+
+
+class BatchNormHook(HookBase):
+    """Give all processes the mean of their BN statistics after an epoch, before anything looks at the model.
+
+    Each collects those of its own images; what is evaluated and saved is then that of all images, as in a
+    single process.
+    """
+
+    def after_epoch(self) -> None:
+        average_over_processes(running_statistics(self.trainer.raw_model))

@@ -1,0 +1,82 @@
+"""One line an epoch."""
+
+import datetime
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from fastreid.config import CfgNode
+from fastreid.engine.train_loop import HookBase
+
+from mmt_plugin.engine.banner import images_per_bn
+from mmt_plugin.engine.evaluation import network_names
+
+if TYPE_CHECKING:
+    pass
+
+
+logger = logging.getLogger("fastreid.mmt")
+
+
+class EpochReport(HookBase):
+    """One line an epoch: what the run has recorded, and the time left.
+
+    Attributes:
+        FIELDS: (name in the event storage, how to print it); names that a run does not record are left out.
+    """
+
+    FIELDS: tuple[tuple[str, str], ...] = ()
+
+    def before_train(self) -> None:
+        self._start = time.perf_counter()
+
+    def after_epoch(self) -> None:
+        trainer = self.trainer
+        latest = trainer.storage.latest_with_smoothing_hint(trainer.iters_per_epoch)
+        parts = [form.format(latest[name][0]) for name, form in self.FIELDS if name in latest]
+        parts += self.more(latest)
+        done = trainer.epoch + 1 - trainer.start_epoch
+        left = (time.perf_counter() - self._start) / done * (trainer.max_epoch - trainer.epoch - 1)
+        parts.append(f"eta {datetime.timedelta(seconds=round(left))}")
+        logger.info(f"epoch {trainer.epoch + 1}/{trainer.max_epoch} | " + " | ".join(parts))
+
+    def more(self, latest: dict[str, tuple[float, int]]) -> list[str]:
+        """What no format of one number says."""
+        return []
+
+
+class AdaptationReport(EpochReport):
+    """Losses, learning rate, clusters, their agreement with the truth and what can be told without it, images
+    per BN, mAP, time left.
+    """
+
+    FIELDS = (
+        ("total_loss", "loss {:.3f}"),
+        ("loss_ce", "ce {:.3f}"),
+        ("loss_soft_ce", "soft ce {:.3f}"),
+        ("loss_triplet", "triplet {:.3f}"),
+        ("loss_soft_triplet", "soft triplet {:.3f}"),
+        ("loss_moco", "moco {:.3f}"),
+        ("lr", "lr {:.2e}"),
+        ("clusters", "clusters {:.0f}"),
+        ("unclustered", "un-clustered {:.0f}"),
+        ("largest_cluster", "largest {:.0f}"),
+        ("ARI", "ARI {:.3f}"),
+        ("NMI", "NMI {:.3f}"),
+        ("label_free/stability", "stability {:.3f}"),
+        ("label_free/silhouette", "silhouette {:.3f}"),
+        ("label_free/twin_agreement", "twin agreement {:.3f}"),
+        ("label_free/cross_camera", "cross-camera {:.3f}"),
+        ("label_free/score", "score {:.3f}"),
+        ("unreadable", "unreadable {:.0f}"),
+        ("skipped_steps", "skipped steps {:.0f}"),
+    )
+
+    def __init__(self, cfg: CfgNode):
+        self.images_per_bn = images_per_bn(cfg)
+
+    def more(self, latest: dict[str, tuple[float, int]]) -> list[str]:
+        self.trainer.storage.put_scalar("images_per_bn", self.images_per_bn, smoothing_hint=False)
+        scores = tuple(f"{network}/mAP" for network in network_names(self.trainer.raw_model))
+        maps = [f"{name} {value:.2f}" for name, (value, _) in latest.items() if name.endswith(scores)]
+        return [f"images per BN {self.images_per_bn}", *maps]

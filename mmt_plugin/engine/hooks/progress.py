@@ -1,0 +1,27 @@
+"""A progress bar."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from fastreid.engine.train_loop import HookBase
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    pass
+
+
+logger = logging.getLogger("fastreid.mmt")
+
+
+class ProgressBar(HookBase):
+    """A bar for each epoch's iterations; on a terminal only."""
+
+    def before_epoch(self) -> None:
+        description = f"epoch {self.trainer.epoch + 1}/{self.trainer.max_epoch}"
+        self._bar = tqdm(total=self.trainer.iters_per_epoch, desc=description, leave=False, disable=None)
+
+    def after_step(self) -> None:
+        self._bar.update()
+
+    def after_epoch(self) -> None:
+        self._bar.close()

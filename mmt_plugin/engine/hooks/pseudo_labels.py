@@ -1,0 +1,167 @@
+"""New labels at the start of every epoch. Shapes: N images, C clusters, D feature size."""
+
+import logging
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch.nn.functional as F
+from fastreid.config import CfgNode
+from fastreid.engine.train_loop import HookBase
+from fastreid.utils import comm
+from torch import Tensor
+
+from mmt_plugin.data.build import build_extraction_loader, dense_ids, training_tracklets
+from mmt_plugin.data.checks import check_cameras
+from mmt_plugin.data.dataset import Item
+from mmt_plugin.engine.features import extract_features
+from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster, label_free_quality
+from mmt_plugin.pseudo_labels.timing import Stages
+from mmt_plugin.report.label_record import LabelRecorder
+from mmt_plugin.report.records import RecordError
+
+from .times import timed
+
+logger = logging.getLogger("fastreid.mmt.labels")
+# What the scalars begin with that are computed without annotations.
+LABEL_FREE = "label_free/"
+
+
+class DegenerateClusteringError(RuntimeError):
+    """The first clustering found fewer than two clusters, so there is nothing to train on."""
+
+
+class PseudoLabelHook(HookBase):
+    """Cluster the teachers' features of all training images, and start the epoch from the clusters.
+
+    Fewer than two clusters cannot be trained on: the previous epoch's labels are then kept, with a warning;
+    at the first epoch there are none and the run stops with an error that says what to change.
+    """
+
+    def __init__(self, cfg: CfgNode, items: list[Item]):
+        self.cfg = cfg
+        self.loader = build_extraction_loader(cfg, items)
+        truth = dense_ids([item[1] for item in items])
+        # Only ever compared with, for the log. Sets without annotations give every image the same identity.
+        self.truth = truth if truth.max() > 0 else None
+        check_cameras(cfg, items)
+        self.cameras = dense_ids([item[2] for item in items])
+        must_link = cfg.PSEUDO_LABELS.MUST_LINK
+        self.tracklets = training_tracklets(cfg.DATASETS.TARGETS, items) if must_link else None
+        self.labels: PseudoLabels | None = None
+        self.recorder = None
+        if cfg.REPORT.ENABLED and comm.is_main_process():
+            self.recorder = LabelRecorder(cfg.OUTPUT_DIR, items, self.truth, cfg.REPORT.SAMPLE)
+
+    def before_epoch(self) -> None:
+        if self.trainer.steps_done:  # resumed within the epoch: its labels and classifiers are there
+            self.trainer.set_labels(self.labels.labels)
+            return
+        with self.trainer.stop.phase(steps=0):
+            found, features, scalars = self.look()
+        self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)
+        if found.num_clusters < 2:
+            self._keep_previous(found)
+        else:
+            self.labels = found
+            self.trainer.restart_classifiers(found.centroids, found.num_clusters)
+        with timed("sampler", self.trainer.storage):
+            self.trainer.set_labels(self.labels.labels)
+        with timed("recording", self.trainer.storage):
+            self._keep_for_report(features)
+
+    def look(self) -> tuple[PseudoLabels, Tensor, dict[str, float]]:
+        """Cluster the training images as the networks see them now. Changes nothing.
+
+        Returns:
+            The clusters, the features (N x D) they were made of, and what the clusters are like, by the name
+            of the scalar; without annotations only on the main process.
+        """
+        start = time.perf_counter()
+        networks = extract_features(self.trainer.raw_model, self.loader)
+        features = networks.mean(dim=0)
+        if self.cfg.PSEUDO_LABELS.NORMALIZE:
+            features = F.normalize(features, dim=1)
+        extracted, stages = time.perf_counter(), Stages()
+        found = self._cluster_once(features, stages)
+        clustered = time.perf_counter()
+        scalars = {
+            "clusters": found.num_clusters,
+            "unclustered": found.num_outliers,
+            "largest_cluster": found.largest,
+            "extraction_seconds": extracted - start,
+            "clustering_seconds": clustered - extracted,
+            **{f"seconds/{name.replace(' ', '_')}": seconds for name, seconds in stages.seconds.items()},
+        }
+        if self.truth is not None:
+            scalars.update(agreement(np.asarray(found.labels), self.truth))
+        if comm.is_main_process():
+            cameras = self.cameras if self.cameras.max() > 0 else None
+            quality = label_free_quality(
+                found, features.numpy(), networks.numpy(), previous=self.labels, cameras=cameras
+            )
+            scalars.update({f"{LABEL_FREE}{name}": value for name, value in quality.items()})
+        scalars["judging_seconds"] = time.perf_counter() - clustered
+        return found, features, scalars
+
+    def state_dict(self) -> dict:
+        return {"labels": None if self.labels is None else self.labels.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.labels = None if state["labels"] is None else PseudoLabels.from_state_dict(state["labels"])
+
+    def _cluster_once(self, features: Tensor, stages: Stages) -> PseudoLabels:
+        """Cluster on the main process, for all processes; images that cannot be read belong to no cluster."""
+        unreadable = features.isnan().any(dim=1).numpy()
+        self.trainer.data_loader.skipped[-1].add(np.flatnonzero(unreadable).tolist())
+        found = None
+        if comm.is_main_process():
+            found = cluster(
+                features[~unreadable],
+                self.cfg,
+                cameras=self.cameras[~unreadable],
+                tracklets=None if self.tracklets is None else self.tracklets[~unreadable],
+                previous=self.labels,
+                device=self.trainer.raw_model.device,
+                stages=stages,
+            )
+            labels = np.full(len(unreadable), -1)
+            labels[~unreadable] = found.labels
+            found = replace(found, labels=labels)
+        return comm.all_gather(found)[0]
+
+    def _keep_previous(self, found: PseudoLabels) -> None:
+        message = (
+            f"clustering gave {found.num_clusters} cluster(s) and {found.num_outliers} un-clustered "
+            f"of {len(found.labels)} images"
+        )
+        if self.labels is None:
+            raise DegenerateClusteringError(
+                f"{message}. Raise PSEUDO_LABELS.DBSCAN.EPS or lower PSEUDO_LABELS.DBSCAN.MIN_SAMPLES if "
+                "most images are "
+                "un-clustered, lower EPS if all fell into one cluster, and check that the source weights "
+                "were loaded"
+            )
+        logger.warning(f"{message}: keeping the previous epoch's {self.labels.num_clusters} clusters")
+
+    def _keep_for_report(self, features: Tensor) -> None:
+        """What the run report shows of the labels in use. A full disk ends no run here."""
+        if self.recorder is not None:
+            try:
+                self.recorder.record(self.trainer.epoch, features.numpy(), self.labels)
+            except (OSError, RecordError) as error:
+                logger.warning(f"This label step was not kept for the report: {error}")
+
+
+class FinalQualityHook(HookBase):
+    """Look at the last epoch's model, too, as the next epoch would, had there been one.
+
+    For runs that have nothing else to judge it by: without a test set, or selected without labels.
+    """
+
+    def after_epoch(self) -> None:
+        trainer = self.trainer
+        if trainer.epoch + 1 == trainer.max_epoch:
+            with trainer.stop.phase(trainer.iters_per_epoch):
+                _, _, scalars = trainer.label_hook.look()
+            trainer.storage.put_scalars(smoothing_hint=False, **scalars)

@@ -1,0 +1,1 @@
+"""Runs that can be stopped at any iteration and resumed to the bit."""

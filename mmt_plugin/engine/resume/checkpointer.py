@@ -1,0 +1,111 @@
+"""Checkpoints of all that a run is: whole files only, loaded as data only."""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from fastreid.utils.checkpoint import Checkpointer
+from torch import Tensor, nn
+
+from mmt_plugin.weights.network import CheckpointError, load_file, match_keys
+
+logger = logging.getLogger("fastreid.mmt.checkpoint")
+# What a run may have switched on since its checkpoint was written.
+OPTIONAL = ("grad_scaler", "LabelNoiseHook")
+# Checkpoints with names of their own: the best model, and a run that was asked to stop.
+BEST, STOPPED = "model_best", "model_stopped"
+PERIODIC = re.compile(r"model_\d{4,}\.pth")
+
+
+class RunCheckpointer(Checkpointer):
+    """fastreid's checkpointer (atomic by the host room) of all that a run is.
+
+    Attributes:
+        config_keys: what to check where a file does not fit the model.
+    """
+
+    config_keys = "MODEL"
+
+    def __init__(self, model: nn.Module, save_dir: str = "", *, keep: int = 0, **kwargs: Any):
+        """
+        Args:
+            model: what is saved and loaded.
+            save_dir: where to.
+            keep: how many of the periodic checkpoints stay, the latest ones; 0: all.
+            kwargs: those of fastreid's Checkpointer.
+        """
+        super().__init__(model, save_dir, **kwargs)
+        self.keep = keep
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Name the checkpoint to resume from, and delete those that it makes superfluous."""
+        if last_filename_basename == f"{BEST}.pth":
+            return  # for inference only: the records of its epoch may not be complete yet
+        super().tag_last_checkpoint(last_filename_basename)
+        folder = Path(self.save_dir)
+        periodic = sorted(path for path in folder.glob("model_*.pth") if PERIODIC.match(path.name))
+        superfluous = [*(periodic[: -self.keep] if self.keep else []), folder / f"{STOPPED}.pth"]
+        for path in superfluous:
+            if path.name != last_filename_basename:
+                path.unlink(missing_ok=True)
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
+        """Load networks and, unless `checkpointables` says otherwise, all that a run is.
+
+        Returns:
+            What else the file holds, such as the epoch.
+
+        Raises:
+            CheckpointError: the file cannot be read, does not fit the model, or is not all of a run.
+        """
+        if not path:
+            return super().load(path)
+        checkpoint = load_file(path)
+        wanted = list(self.checkpointables) if checkpointables is None else checkpointables
+        absent = [key for key in wanted if key not in checkpoint and key not in OPTIONAL]
+        if "model" not in checkpoint or absent:
+            raise CheckpointError(
+                f"checkpoint {path!r} is not all of a run: it holds no {', '.join(absent) or 'model'}, only "
+                f"{', '.join(map(str, checkpoint))}"
+            )
+        # The run's configuration first: what differs there explains whatever else does not fit.
+        for key in sorted(wanted, key=lambda key: key != "RunState"):
+            if key in checkpoint:
+                self.checkpointables[key].load_state_dict(checkpoint.pop(key))
+        self._load_networks(checkpoint.pop("model"), path)
+        return checkpoint
+
+    def _load_networks(self, weights: dict[str, Tensor], path: str) -> None:
+        match_keys(path, self.model.state_dict(), weights, self.config_keys)
+        self.model.load_state_dict(weights)
+
+
+class MMTCheckpointer(RunCheckpointer):
+    """Checkpoints of a MutualMeanTeaching model, whose live classes are followed as they load."""
+
+    config_keys = (
+        "MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS, MMT.EMA.ENABLED, MMT.DSBN.ENABLED, MMT.MOCO.WEIGHT"
+    )
+
+    def _load_networks(self, weights: dict[str, Tensor], path: str) -> None:
+        rows = weights.get("students.0.heads.weight")
+        if rows is None:
+            raise CheckpointError(
+                f"checkpoint {path!r} is not of a MutualMeanTeaching model (no 'students.0.heads.weight'); "
+                "a source model is named in MMT.WEIGHTS, not in MODEL.WEIGHTS"
+            )
+        self.model.set_classifiers(rows, len(rows))
+        super()._load_networks(weights, path)
+
+
+def refuse_overwriting(folder: str) -> None:
+    """Refuse to start a run where there is one.
+
+    Raises:
+        CheckpointError: the folder holds a run, or the best model of one.
+    """
+    if any(Path(folder, name).exists() for name in ("last_checkpoint", f"{BEST}.pth")):
+        raise CheckpointError(
+            f"{folder!r} already holds a run: add --resume to continue it, or choose another OUTPUT_DIR"
+        )

@@ -1,1 +1,0 @@
-"""Evaluation: mean teachers, ranking and re-ranking."""

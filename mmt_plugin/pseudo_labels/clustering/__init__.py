@@ -1,0 +1,1 @@
+"""From graph or features to one label an image."""

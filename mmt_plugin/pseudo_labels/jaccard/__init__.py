@@ -1,0 +1,1 @@
+"""The k-reciprocal Jaccard distance as a sparse graph."""

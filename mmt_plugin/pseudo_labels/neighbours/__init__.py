@@ -1,0 +1,1 @@
+"""Every image's nearest images."""

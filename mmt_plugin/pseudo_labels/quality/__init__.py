@@ -1,0 +1,1 @@
+"""How good pseudo labels are, with annotations and without."""

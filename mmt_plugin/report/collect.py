@@ -1,0 +1,177 @@
+"""Everything that a run's folder, and the data sets it names, tell about the run. Shapes: N images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from fastreid.config import CfgNode
+
+from mmt_plugin import data
+from mmt_plugin.config import load_config
+from mmt_plugin.data.build import build_dataset, dense_ids, training_items
+from mmt_plugin.data.dataset import Item, images_digest
+from mmt_plugin.weights.files import load_weights
+
+from .label_record import FIRST, LAST, LabelRecord
+from .ranking_record import RANKING, RankingRecord
+from .records import FOLDER, load_record
+from .scalars import Scalars, read_scalars
+
+CONFIG, RESULTS, FINAL_MODEL = "config.yaml", "results.json", "model_final.pth"
+
+
+class NoRunError(RuntimeError):
+    """A folder that holds no run; the message names it."""
+
+
+@dataclass(frozen=True)
+class SourceRun:
+    """A source model that the run started from.
+
+    Attributes:
+        name: of its folder.
+        is_own: whether the run pre-trained it.
+        scalars: of its training.
+        results: its results.json; empty where it is not complete.
+    """
+
+    name: str
+    is_own: bool
+    scalars: Scalars
+    results: dict
+
+
+class Run:
+    """One run, read from its folder; what is not there is None, empty, or told in `missing_images`."""
+
+    def __init__(self, folder: str | Path):
+        """
+        Args:
+            folder: the run's OUTPUT_DIR.
+
+        Raises:
+            NoRunError: the folder holds none.
+            ConfigError: its configuration is not one of this version.
+        """
+        self.folder = Path(folder)
+        path = self.folder / CONFIG
+        if not path.is_file():
+            raise NoRunError(f"{str(folder)!r} is no run: there is no {path}")
+        self.cfg: CfgNode = load_config(path)
+        data.configure(self.cfg)  # names of data sets stand for those of this run from here
+        self.scalars = read_scalars(self.folder)
+        self.results = _read_json(self.folder / RESULTS)
+        self.missing_images = ""
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.results)
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether it makes its labels itself."""
+        return self.cfg.PSEUDO_LABELS.METHOD != "ground_truth"
+
+    @cached_property
+    def first(self) -> LabelRecord | None:
+        """The first label step, made with the source models' features."""
+        return load_record(LabelRecord, self.folder / FOLDER / FIRST)
+
+    @cached_property
+    def last(self) -> LabelRecord | None:
+        """The last label step; None where there was one only."""
+        return load_record(LabelRecord, self.folder / FOLDER / LAST)
+
+    @cached_property
+    def ranking(self) -> RankingRecord | None:
+        return load_record(RankingRecord, self.folder / FOLDER / RANKING)
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """N labels in use in the last epoch: as recorded for the report, else as the checkpoint has them."""
+        record = self.last or self.first
+        if record is not None:
+            return record.labels
+        path = self.folder / FINAL_MODEL
+        if not self.is_clustered or not path.exists():
+            return None
+        # Mapped into memory: only the labels are read, not the weights.
+        labels = load_weights(str(path), mmap=True).get("PseudoLabelHook", {}).get("labels")
+        return None if labels is None else labels["labels"].numpy()
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """The N training images, as the run had them; empty where they are not here (any more)."""
+        names = self.cfg.DATASETS.TARGETS if self.is_clustered else self.cfg.DATASETS.NAMES
+        record = self.last or self.first
+        try:
+            items = training_items(names, self.cfg.DATASETS.COMBINEALL)
+        except Exception as error:  # whatever a data set raises: the page is made without pictures
+            self.missing_images = f"The images of {', '.join(names)} are not here: {error}"
+            return []
+        expected = images_digest(items) if record is None else record.images
+        if images_digest(items) != expected or (self.labels is not None and len(items) != len(self.labels)):
+            self.missing_images = (
+                f"The images of {', '.join(names)} that are here are not those of the run: {len(items)} "
+                "images, or other names"
+            )
+            return []
+        return items
+
+    @cached_property
+    def test_items(self) -> tuple[list[Item], list[Item]]:
+        """Query and gallery of the ranked lists; empty where they are not here."""
+        try:
+            dataset = build_dataset(self.ranking.dataset)
+        except Exception:  # as above
+            return [], []
+        if images_digest([*dataset.query, *dataset.gallery]) != self.ranking.images:
+            return [], []
+        return dataset.query, dataset.gallery
+
+    @cached_property
+    def truth(self) -> np.ndarray | None:
+        """N identities, for comparisons only; None where the images carry none."""
+        return _if_several([item[1] for item in self.items])
+
+    @cached_property
+    def cameras(self) -> np.ndarray | None:
+        """N camera names; None where there is one only, or none."""
+        names = np.array([camera_name(item[2]) for item in self.items])
+        return None if _if_several(names) is None else names
+
+    @cached_property
+    def sources(self) -> list[SourceRun]:
+        """The source models, in the order of the pairs."""
+        return [source for path in self.cfg.MMT.WEIGHTS if (source := self._source(Path(path).parent))]
+
+    def _source(self, folder: Path) -> SourceRun | None:
+        # A folder that was moved as a whole still holds its own source models.
+        inside = self.folder / folder.name
+        found = next((path for path in (inside, folder) if (path / CONFIG).is_file()), None)
+        if found is None:
+            return None
+        results = _read_json(found / RESULTS)
+        return SourceRun(found.name, found == inside, read_scalars(found), results)
+
+
+def camera_name(camera: int | str) -> str:
+    """A camera as a data set has it, for people: numbers count from 1, own names stay as they are."""
+    own = str(camera).rpartition("/")[2]
+    prefix, _, number = own.rpartition("_")
+    if own == str(camera) and number.isdigit() and (prefix or own == number):
+        return f"camera {int(number) + 1}"
+    return f"camera {own}" if own.isdigit() else own
+
+
+def _if_several(values: list) -> np.ndarray | None:
+    numbers = dense_ids(values) if len(values) else np.zeros(1)
+    return numbers if numbers.max() > 0 else None
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -1,0 +1,1 @@
+"""Distances and rankings of a gallery, usable without fastreid."""

@@ -1,0 +1,131 @@
+"""What a run is, in the words of a results table; written into its results.json."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from fastreid.config import CfgNode
+
+from mmt_plugin.engine.banner import images_per_bn
+
+from .recipe import FREE_KEYS, flatten
+
+# What differs between runs of one recipe with different seeds. Source models are compared by their recipes.
+SEED_KEYS = (*FREE_KEYS, "SEED", "MMT.SOURCE.SEEDS", "MMT.WEIGHTS", "MODEL.WEIGHTS", "SYNTHETIC.NUM_WORKERS")
+# Translations of a source set bear its name with one of these.
+TRANSLATIONS = ("SDA", "SPGAN")
+DEPTHS = {"build_resnet_backbone": "ResNet", "build_resnest_backbone": "ResNeSt"}
+DEPTHS |= {"build_resnext_backbone": "ResNeXt", "build_densenet_backbone": "DenseNet"}
+DEPTHS |= {"build_osnet_backbone": "OSNet"}
+
+
+def describe_run(cfg: CfgNode) -> dict:
+    """A run's task, method, network, schedule and seed, and a digest that runs of one recipe share, whatever
+    their seeds.
+    """
+    selection = cfg.MMT.SELECTION
+    rules = {
+        "last": "last epoch",
+        "best": f"best epoch by labels of {selection.DATASET}",
+        "stable": "best epoch by label-free score",
+    }
+    return {
+        "source": [_untranslated(name)[0] for name in cfg.DATASETS.NAMES],
+        "target": list(cfg.DATASETS.TARGETS),
+        "tests": list(cfg.DATASETS.TESTS),
+        "method": method_name(cfg),
+        "backbone": backbone_name(cfg.MODEL.BACKBONE),
+        "epochs": cfg.SOLVER.MAX_EPOCH,
+        "iterations_per_epoch": cfg.SOLVER.ITERS_PER_EPOCH,
+        "images_per_bn": images_per_bn(cfg),
+        "selection": rules[selection.RULE],
+        "seed": cfg.SEED,
+        "recipe": recipe_digest(cfg),
+    }
+
+
+def describe_entry(runs: Sequence[CfgNode], camera: CfgNode | None, tests: Sequence[str]) -> dict:
+    """The same of runs that are evaluated together by tools/evaluate.py.
+
+    Args:
+        runs: their configurations, with the TEST keys of the evaluation.
+        camera: that of the camera model, or None.
+        tests: the labelled test sets.
+    """
+    parts = [describe_run(cfg) for cfg in runs]
+    test = runs[0].TEST
+    added = {"camera term": camera is not None, "re-ranking": test.RERANK.ENABLED}
+    added[f"first {test.TOP_K} images"] = test.TOP_K > 0
+    recipes = [part["recipe"] for part in parts] + ([recipe_digest(camera)] if camera else [])
+    return {
+        **parts[0],
+        "tests": list(tests),
+        "method": ", ".join([_joined(parts, "method"), *(name for name, on in added.items() if on)]),
+        "backbone": " + ".join(part["backbone"] for part in parts),
+        "epochs": _joined(parts, "epochs"),
+        "iterations_per_epoch": _joined(parts, "iterations_per_epoch"),
+        "images_per_bn": None,  # a configuration does not tell how many processes there were
+        "selection": _joined(parts, "selection"),
+        "seed": _joined(parts, "seed"),
+        "recipe": hashlib.sha256(" ".join(recipes).encode()).hexdigest()[:16],
+    }
+
+
+def _joined(parts: Sequence[dict], key: str) -> str:
+    """The different values of a key, in order."""
+    return " + ".join(dict.fromkeys(str(part[key]) for part in parts))
+
+
+def method_name(cfg: CfgNode) -> str:
+    """What papers call it: direct transfer, clustering baseline, MMT, MMT+, with how it labels."""
+    mmt, labels = cfg.MMT, cfg.PSEUDO_LABELS
+    translated = ["".join(_untranslated(name)) for name in cfg.DATASETS.NAMES if _untranslated(name)[1]]
+    if labels.METHOD == "ground_truth":
+        name = "direct transfer" if cfg.DATASETS.TARGETS else "supervised"
+        return ", ".join([name, *translated])
+    if mmt.SOFT_CE_WEIGHT == mmt.SOFT_TRI_WEIGHT == 0:
+        name = "clustering baseline"
+    elif mmt.JOINT.ENABLED and mmt.MOCO.WEIGHT > 0:
+        name = "MMT+"
+    else:
+        name = "MMT"
+    known = {"kmeans": f"k-means {labels.KMEANS.NUM_CLUSTERS}", "dbscan": "DBSCAN"}
+    clusters = known.get(labels.METHOD, labels.METHOD)
+    joint = ["source images in the batch"] if mmt.JOINT.ENABLED and name != "MMT+" else []
+    single = ["one stage"] if cfg.DATASETS.NAMES and not mmt.SOURCE.PRETRAIN and not mmt.WEIGHTS else []
+    return ", ".join([name, clusters, *joint, *single, *translated])
+
+
+def backbone_name(backbone: CfgNode) -> str:
+    """For instance ResNet-50-IBN."""
+    family = DEPTHS.get(backbone.NAME, backbone.NAME.removeprefix("build_").removesuffix("_backbone"))
+    return f"{family}-{backbone.DEPTH.removesuffix('x')}{'-IBN' if backbone.WITH_IBN else ''}"
+
+
+def recipe_digest(cfg: CfgNode) -> str:
+    """Equal for runs that differ in nothing but their seeds and those of their source models."""
+    return _digest(cfg.dump(), cfg.MMT.WEIGHTS)
+
+
+def _digest(config: str, weights: Sequence[str]) -> str:
+    keys = flatten(yaml.safe_load(config))
+    recipe = {key: value for key, value in keys.items() if key not in SEED_KEYS}
+    recipe["sources"] = [_source_digest(Path(path)) for path in weights]
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _source_digest(weights: Path) -> str:
+    """The recipe of a source model that a run of this plugin trained; the path of any other."""
+    config = weights.with_name("config.yaml")
+    if not config.is_file():
+        return str(weights)
+    text = config.read_text()
+    return _digest(text, flatten(yaml.safe_load(text)).get("MMT.WEIGHTS") or ())
+
+
+def _untranslated(name: str) -> tuple[str, str]:
+    """A data set's name without and with what translated it: PersonXSDA -> (PersonX, SDA)."""
+    suffix = next((each for each in TRANSLATIONS if name.endswith(each)), "")
+    return name.removesuffix(suffix), suffix

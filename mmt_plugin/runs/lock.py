@@ -1,0 +1,43 @@
+"""One run, one folder: OUTPUT_DIR belongs to the process that trains into it."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastreid.utils import comm
+
+from mmt_plugin.config import ConfigError
+from mmt_plugin.system.files import remove_unfinished
+
+LOCK = ".lock"
+
+
+@contextmanager
+def claimed(folder: str) -> Iterator[None]:
+    """Hold a folder for this process; the operating system frees it when the process ends, however it ends.
+
+    Loader workers do not inherit the claim, so a killed run can be restarted at once. Processes of one run
+    share rank 0's claim.
+
+    Raises:
+        ConfigError: another run uses the folder.
+    """
+    if not comm.is_main_process():
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, LOCK), "a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise ConfigError(
+                f"OUTPUT_DIR {folder!r} is in use by another run (process {file.read() or 'unknown'}): "
+                "wait for it, stop it, or choose another OUTPUT_DIR"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        remove_unfinished(folder)
+        yield

@@ -1,0 +1,83 @@
+"""What a run writes into its folder about itself."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from fastreid.config import CfgNode
+from fastreid.utils import comm
+
+from mmt_plugin.engine.resume.checkpointer import BEST
+from mmt_plugin.system.files import replace_when_complete
+
+from .description import describe_run
+
+logger = logging.getLogger("fastreid.mmt")
+FINAL_MODEL = "model_final.pth"
+RESULTS = "results.json"
+
+
+def recorded_metrics(cfg: CfgNode) -> dict | None:
+    """What a stage that is complete has recorded; None for one that is not."""
+    results_file = Path(cfg.OUTPUT_DIR, RESULTS)
+    if not results_file.exists():
+        return None
+    logger.info(f"This run is complete: {results_file}")
+    return json.loads(results_file.read_text())["metrics"]
+
+
+def record_recipe(cfg: CfgNode) -> None:
+    """Write config.yaml into OUTPUT_DIR, which is made where it is missing."""
+    if comm.is_main_process():
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        with replace_when_complete(str(Path(cfg.OUTPUT_DIR, "config.yaml")), "w") as file:
+            file.write(cfg.dump())
+    comm.synchronize()
+
+
+def write_results(
+    cfg: CfgNode, file_name: str, metrics: dict, seconds: float, findings: dict | None = None
+) -> None:
+    """Record what a stage found, as a JSON file in OUTPUT_DIR. A training's ``results.json`` marks it
+    complete.
+
+    Args:
+        cfg: of the stage.
+        file_name: of the record.
+        metrics: in percent, by name; empty without a test set.
+        seconds: that the stage took.
+        findings: what else a training found: clusters, label-free measures, the selected epoch.
+    """
+    if comm.is_main_process():
+        record = {
+            "metrics": metrics,
+            "clusters": None,
+            **(findings or {}),
+            "minutes": seconds / 60,
+            "selection": selection_rule(cfg),
+            "run": describe_run(cfg),
+        }
+        with replace_when_complete(str(Path(cfg.OUTPUT_DIR, file_name)), "w") as file:
+            json.dump(record, file, indent=1, default=float)
+
+
+def chosen_model(cfg: CfgNode) -> str:
+    """File name of the model that MMT.SELECTION.RULE chooses."""
+    return FINAL_MODEL if cfg.MMT.SELECTION.RULE == "last" else f"{BEST}.pth"
+
+
+def selection_rule(cfg: CfgNode) -> str:
+    """One sentence: which network is used for inference, and how it was chosen."""
+    if cfg.MMT.SELECTION.RULE == "best":
+        return (
+            f"inference uses the network and epoch with the best mAP on {cfg.MMT.SELECTION.DATASET} "
+            "(model_best.pth), labels used"
+        )
+    kind = "teacher" if cfg.MMT.EMA.ENABLED else "student"
+    if cfg.MMT.SELECTION.RULE == "stable":
+        return (
+            f"inference uses {kind} 1 at the epoch with the best label-free score (model_best.pth); no label "
+            "took part in choosing it"
+        )
+    return f"inference uses {kind} 1 at the last epoch; no label took part in choosing it"

@@ -1,0 +1,1 @@
+"""What the plugin asks of the machine: files, devices, memory, image files. Needs no fastreid."""

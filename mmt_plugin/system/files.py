@@ -1,0 +1,73 @@
+"""Files that are never half written."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from fastreid.utils.file_io import PathManager
+
+# What a file that is being written is called until it is whole.
+UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def replace_when_complete(path: str, mode: str, **kwargs: Any) -> Iterator[IO]:
+    """Open a file that takes its name once it is written and synced: readers see the old or the new one, and
+    after a power cut, too.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the old file is then untouched.
+    """
+    unfinished = f"{path}.{os.getpid()}{UNFINISHED}"
+    failures: list[OSError] = []
+    try:
+        try:
+            with PathManager.open(unfinished, mode, **kwargs) as file:
+                yield _Remembering(file, failures)
+                file.flush()
+                os.fsync(file.fileno())
+        except RuntimeError as error:
+            # torch reports a failed write as an internal error of its own.
+            raise (failures or [error])[0] from error
+        os.replace(unfinished, path)
+    except OSError as error:
+        reason = f"{path} could not be written, what was there before is untouched: {error.strerror or error}"
+        raise type(error)(error.errno, reason) from error
+    finally:
+        if os.path.exists(unfinished):
+            os.remove(unfinished)
+    sync_folder(os.path.dirname(path))
+
+
+class _Remembering:
+    """A file that remembers why writing to it failed."""
+
+    def __init__(self, file: IO, failures: list[OSError]):
+        self._file, self._failures = file, failures
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self._failures.append(error)
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def sync_folder(folder: str) -> None:
+    """Make a folder's entries, new names among them, survive a power cut."""
+    descriptor = os.open(folder or ".", os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_unfinished(folder: str) -> None:
+    """Delete what a process that was killed while it wrote has left. The caller is the folder's only user."""
+    for name in os.listdir(folder):
+        if name.endswith(UNFINISHED):
+            os.remove(os.path.join(folder, name))

@@ -1,0 +1,202 @@
+"""The recipe behind a number: what the grid says, what a run's folder says, and where they differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastreid.config import CfgNode, get_cfg
+
+from mmt_plugin.config import ConfigError, add_mmt_config, load_config
+from mmt_plugin.engine.pipeline import source_config
+from mmt_plugin.runs.recipe import FREE_KEYS, flatten
+
+from .errors import EvidenceError
+
+if TYPE_CHECKING:
+    from .grid import Row
+
+EVALUATION = "evaluation.json"
+# What does not change a run's numbers, or is compared as the source models' own recipe.
+UNCOMPARED = {
+    *FREE_KEYS,
+    *("MMT.WEIGHTS", "MODEL.WEIGHTS", "MMT.SOURCE.CONFIG_FILE", "MMT.SOURCE.SEEDS", "MMT.SOURCE.OPTS"),
+    "SYNTHETIC.NUM_WORKERS",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that makes a number.
+
+    Attributes:
+        keys: the whole configuration by dotted key, seed included, without what does not matter.
+        sources: those of the source models that were pre-trained for it, one each; none of a source model
+            itself, or where weights are given. Of a ranking, those of its runs, each with its source models,
+            and of its camera model.
+    """
+
+    keys: Mapping[str, Any]
+    sources: tuple[Mapping[str, Any], ...] = ()
+
+
+def expected_recipe(row: Row, seed: int) -> Recipe:
+    """What the grid says.
+
+    Raises:
+        ConfigError: the row's configuration, or that of its source models, is wrong.
+    """
+    if row.kind == "ranking":
+        runs = [expected_recipe(run, seed) for run in row.runs]
+        if row.camera:
+            runs.append(Recipe(comparable(load_config(row.camera, camera_options(row, seed)))))
+        return _together(load_config(row.config, row.options(seed)), runs)
+    if row.kind != "train":
+        cfg = source_of(row, seed, 0).clone()
+        cfg.defrost()
+        cfg.merge_from_list(evaluation_options(row, seed))
+        return Recipe(comparable(cfg))
+    cfg = load_config(row.config, row.options(seed))
+    sources = [source_of(row, seed, pair) for pair in range(cfg.MMT.NUM_PAIRS)] if has_sources(cfg) else []
+    return Recipe(comparable(cfg), tuple(comparable(source) for source in sources))
+
+
+def recorded_recipe(folder: Path) -> Recipe:
+    """What a finished run's folder, and those of its source models, say. A key that its version of the code
+    had not counts as its default.
+
+    Raises:
+        EvidenceError: a configuration is missing or cannot be read.
+    """
+    cfg = _config_of(folder)
+    if ranked := _ranked_folders(folder):
+        return _together(cfg, [recorded_recipe(each) for each in ranked])
+    if cfg.PSEUDO_LABELS.METHOD == "ground_truth":
+        return Recipe(comparable(cfg))
+    return Recipe(
+        comparable(cfg), tuple(comparable(_config_of(Path(path).parent)) for path in cfg.MMT.WEIGHTS)
+    )
+
+
+def camera_options(row: Row, seed: int) -> list:
+    """KEY VALUE pairs for a ranking's camera model: the built-in world is that of the runs."""
+    world = {key: value for key, value in row.overrides.items() if key.startswith("SYNTHETIC.")}
+    return [*(word for pair in world.items() for word in pair), "SEED", seed]
+
+
+def recipe_key(recipe: Recipe) -> str:
+    """Equal for recipes that make the same numbers."""
+    return json.dumps([{**default_keys(), **keys} for keys in (recipe.keys, *recipe.sources)], sort_keys=True)
+
+
+def differences(row: Row, seed: int, recorded: Recipe) -> list[str]:
+    """Where a recorded recipe is not the row's, each as "KEY was old, is new"."""
+    expected = expected_recipe(row, seed)
+    found = list(_differing(recorded.keys, expected.keys))
+    if not expected.sources:  # given weights: theirs are not known from the grid alone
+        return found
+    model = "ranked model" if row.kind == "ranking" else "source model"
+    if len(recorded.sources) != len(expected.sources):
+        found.append(f"{model}s were {len(recorded.sources)}, are {len(expected.sources)}")
+    for old, new in zip(recorded.sources, expected.sources, strict=False):
+        found += [f"{model}'s {change}" for change in _differing(old, new)]
+    return found
+
+
+def source_seeds(seed: int) -> tuple[int, int]:
+    """Seeds of the two source models that a run of some seed starts from; no two runs share one."""
+    return 2 * seed - 1, 2 * seed
+
+
+def source_differences(row: Row, seed: int, pair: int, folder: Path) -> list[str]:
+    """Where a finished source model's folder is not what a row's run starts from."""
+    return list(_differing(comparable(_config_of(folder)), comparable(source_of(row, seed, pair))))
+
+
+def has_sources(cfg: CfgNode) -> bool:
+    """Whether a training starts from source models that have to be pre-trained for it."""
+    return cfg.MMT.SOURCE.PRETRAIN and not cfg.MMT.WEIGHTS
+
+
+def source_of(row: Row, seed: int, pair: int) -> CfgNode:
+    """Configuration of a row's source model, frozen.
+
+    Args:
+        row: of the grid.
+        seed: of the row's run.
+        pair: 0 for the first pair's, 1 for the second's.
+
+    Raises:
+        ConfigError: the row has none, or its recipe is wrong.
+    """
+    cfg = load_config(row.config, row.options(seed))
+    if not cfg.MMT.SOURCE.CONFIG_FILE:
+        raise ConfigError("MMT.SOURCE.CONFIG_FILE is empty, so there is no source model")
+    return source_config(cfg, str(row.config), source_seeds(seed)[pair])
+
+
+def evaluation_options(row: Row, seed: int) -> list:
+    """Overrides of a source model's recipe that evaluate it as a row says, as KEY VALUE pairs: in the world
+    of the target, where its own was another, and with BN statistics of the target. Empty where its own
+    evaluation is just that.
+    """
+    cfg, source = load_config(row.config, row.options(seed)), source_of(row, seed, 0)
+    world, own = flatten(cfg.SYNTHETIC), flatten(source.SYNTHETIC)
+    options = [word for key in world if world[key] != own[key] for word in (f"SYNTHETIC.{key}", world[key])]
+    if row.kind == "bn_statistics":
+        options += ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.DATASET", source.DATASETS.TARGETS[0]]
+    return options
+
+
+def comparable(cfg: CfgNode) -> dict[str, Any]:
+    """A configuration by dotted key, as JSON holds it, without what does not matter."""
+    return {key: _plain(value) for key, value in flatten(cfg).items() if key not in UNCOMPARED}
+
+
+@cache
+def default_keys() -> Mapping[str, Any]:
+    """What each key is where nobody says otherwise."""
+    cfg = get_cfg()
+    add_mmt_config(cfg)
+    return comparable(cfg)
+
+
+def _together(settings: CfgNode, parts: Sequence[Recipe]) -> Recipe:
+    """The recipe of a ranking."""
+    return Recipe(comparable(settings), tuple(keys for part in parts for keys in (part.keys, *part.sources)))
+
+
+def _ranked_folders(folder: Path) -> list[Path]:
+    """The runs that tools/evaluate.py has ranked, the camera model last; none in a run's folder."""
+    file = folder / EVALUATION
+    try:
+        ranked = json.loads(file.read_text()).get("ranked") if file.is_file() else None
+    except ValueError as error:
+        raise EvidenceError(f"{file} cannot be read: {error}") from error
+    return [Path(path) for path in (*ranked["runs"], ranked["camera"]) if path] if ranked else []
+
+
+def _plain(value: Any) -> Any:
+    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    defaults = default_keys()
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key, defaults.get(key)), new.get(key, defaults.get(key))
+        if was != now:
+            yield f"{key} was {was!r}, is {now!r}"
+
+
+def _config_of(folder: Path) -> CfgNode:
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise EvidenceError(f"{folder} cannot be checked against the grid: there is no {file}")
+    try:
+        return load_config(file)
+    except ConfigError as error:
+        raise EvidenceError(f"{folder} cannot be checked against the grid: {error}") from error
