@@ -21,7 +21,7 @@ from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.data.build import training_items
 from mmt_plugin.data.datasets.translated import split_folder, translated_folder
-from mmt_plugin.runs.record import FINAL_MODEL
+from mmt_plugin.runs.files import FINAL_MODEL
 from mmt_plugin.sda import StructuredDomainAdaptation
 from mmt_plugin.sda.translator import Translator, translate
 from mmt_plugin.system.images import UnreadableImageError

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.errors import UserError
 from mmt_plugin.retrieval.distances import ImageDistances
 
 # How far float32 features may be from length 1.
 NORM_TOLERANCE = 1e-3
 
 
-class MismatchError(ValueError):
+class MismatchError(UserError, ValueError):
     """Features that must not be combined or ranked; the message names the run."""
 
 

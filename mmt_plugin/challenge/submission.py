@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.errors import UserError
 from mmt_plugin.retrieval.ranking import Ranking, rank_gallery
 from mmt_plugin.system.files import replace_when_complete
 
 LISTED = 100
 
 
-class SubmissionError(ValueError):
+class SubmissionError(UserError, ValueError):
     """A file that the challenge's server could not score; the message names the file and line."""
 
 

@@ -1,8 +1,9 @@
 """Configuration: every key with its default, what values it may have, and files that set them."""
 
-from .checks import ConfigError, check_config, check_evaluation, source_batch_size
+from .checks import ConfigError, check_config, check_evaluation
 from .defaults import add_mmt_config
 from .load import load_config
+from .relations import source_batch_size
 
 __all__ = [
     "ConfigError",

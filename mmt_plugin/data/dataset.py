@@ -8,6 +8,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mmt_plugin.errors import UserError
+
 from .transforms import MultiViewTransform, seeded
 from .unreadable import marked_unreadable, read_picture
 
@@ -15,7 +17,7 @@ from .unreadable import marked_unreadable, read_picture
 Item = tuple[str, int | str, int | str]
 
 
-class DatasetError(RuntimeError):
+class DatasetError(UserError, RuntimeError):
     """Data that cannot be used as the configuration asks; the message names the file or key, and what to
     change.
     """

@@ -15,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from mmt_plugin.errors import UserError
 from mmt_plugin.system.images import UnreadableImageError
 
 logger = logging.getLogger("fastreid.mmt.data")
 
 
-class TooManyUnreadableError(RuntimeError):
+class TooManyUnreadableError(UserError, RuntimeError):
     """More of the training images cannot be read than DATALOADER.MAX_BAD_IMAGES allows."""
 
 

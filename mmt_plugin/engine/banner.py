@@ -3,28 +3,11 @@
 import logging
 
 from fastreid.config import CfgNode
-from fastreid.utils import comm
 
 from mmt_plugin.config import source_batch_size
+from mmt_plugin.runs.description import images_per_bn
 
 logger = logging.getLogger("fastreid.mmt")
-
-
-def images_per_bn(cfg: CfgNode) -> int:
-    """Images that share BN statistics; with domain-specific BN, target images.
-
-    Each process normalises its share of the batch on its own, in chunks if MMT.IMAGES_PER_BN is less than
-    that; syncBN layers of several processes join their shares.
-    """
-    chunk, batch = cfg.MMT.IMAGES_PER_BN, cfg.SOLVER.IMS_PER_BATCH
-    if cfg.MMT.JOINT.ENABLED and not cfg.MMT.DSBN.ENABLED:
-        batch += source_batch_size(cfg)
-    share = batch // comm.get_world_size()
-    if 0 < chunk <= share:
-        return share // (share // chunk)
-    if "syncBN" in (cfg.MODEL.BACKBONE.NORM, cfg.MODEL.HEADS.NORM):
-        return min(batch, chunk // share * share) if chunk else batch
-    return share
 
 
 def ema_horizon(cfg: CfgNode) -> float:

@@ -12,11 +12,10 @@ from fastreid.config import CfgNode
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.report.at_end import record_ranking, report
 from mmt_plugin.report.ranked_results import draw_results
+from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
 from mmt_plugin.runs.lock import claimed
 from mmt_plugin.runs.recipe import recipe_changes
 from mmt_plugin.runs.record import (
-    FINAL_MODEL,
-    RESULTS,
     chosen_model,
     record_recipe,
     recorded_metrics,

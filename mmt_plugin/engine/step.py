@@ -12,13 +12,14 @@ from fastreid.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from mmt_plugin.data.build import LabelledLoader
+from mmt_plugin.errors import UserError
 from mmt_plugin.host.training import cpu_has_bfloat16
 from mmt_plugin.modeling.collectives import gather_batch
 
 logger = logging.getLogger("fastreid.mmt")
 
 
-class NotFiniteError(FloatingPointError):
+class NotFiniteError(UserError, FloatingPointError):
     """A loss or gradient is NaN or infinite; the message says which, when, and on which images."""
 
 

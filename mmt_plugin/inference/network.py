@@ -11,6 +11,7 @@ from fastreid.config import CfgNode
 from torch import Tensor, nn
 
 from mmt_plugin.config import load_config
+from mmt_plugin.errors import UserError
 from mmt_plugin.host import keep_freed_memory
 from mmt_plugin.modeling.network import build_network
 from mmt_plugin.runs.record import chosen_model
@@ -26,7 +27,7 @@ EXPORTED = {
 }
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError, RuntimeError):
     """Nothing was exported; the message says why, and what to do instead."""
 
 

@@ -14,6 +14,7 @@ from mmt_plugin import data
 from mmt_plugin.config import load_config
 from mmt_plugin.data.build import build_dataset, dense_ids, training_items
 from mmt_plugin.data.dataset import Item, images_digest
+from mmt_plugin.errors import UserError
 from mmt_plugin.weights.files import load_weights
 
 from .label_record import FIRST, LAST, LabelRecord
@@ -24,7 +25,7 @@ from .scalars import Scalars, read_scalars
 CONFIG, RESULTS, FINAL_MODEL = "config.yaml", "results.json", "model_final.pth"
 
 
-class NoRunError(RuntimeError):
+class NoRunError(UserError, RuntimeError):
     """A folder that holds no run; the message names it."""
 
 

@@ -9,6 +9,8 @@ from importlib import resources
 import numpy as np
 from tabulate import tabulate
 
+from mmt_plugin.errors import UserError
+
 METRICS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 HEADERS = (
     *("numbers", "method", "backbone", *METRICS, "epochs", "images per BN"),
@@ -19,7 +21,7 @@ FORMATS = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 UNKNOWN = "-"
 
 
-class LeaderboardError(ValueError):
+class LeaderboardError(UserError, ValueError):
     """Results that cannot stand in one table; the message names the run."""
 
 

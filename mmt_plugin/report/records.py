@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from mmt_plugin.errors import UserError
 from mmt_plugin.system.files import replace_when_complete
 
 # Of a run's folder.
@@ -17,7 +18,7 @@ FOLDER = "report"
 T = TypeVar("T")
 
 
-class RecordError(RuntimeError):
+class RecordError(UserError, RuntimeError):
     """A record that cannot be read; the message names the file."""
 
 

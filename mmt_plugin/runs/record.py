@@ -8,14 +8,12 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
-from mmt_plugin.engine.resume.checkpointer import BEST
 from mmt_plugin.system.files import replace_when_complete
 
 from .description import describe_run
+from .files import BEST_MODEL, FINAL_MODEL, RESULTS
 
 logger = logging.getLogger("fastreid.mmt")
-FINAL_MODEL = "model_final.pth"
-RESULTS = "results.json"
 
 
 def recorded_metrics(cfg: CfgNode) -> dict | None:
@@ -64,7 +62,7 @@ def write_results(
 
 def chosen_model(cfg: CfgNode) -> str:
     """File name of the model that MMT.SELECTION.RULE chooses."""
-    return FINAL_MODEL if cfg.MMT.SELECTION.RULE == "last" else f"{BEST}.pth"
+    return FINAL_MODEL if cfg.MMT.SELECTION.RULE == "last" else BEST_MODEL
 
 
 def selection_rule(cfg: CfgNode) -> str:

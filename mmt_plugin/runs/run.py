@@ -22,9 +22,10 @@ from mmt_plugin.data.build import build_dataset, build_extraction_loader
 from mmt_plugin.data.datasets.cameras import camera_domains
 from mmt_plugin.engine.trainer import domain_of, load_for_evaluation, without_pretraining
 from mmt_plugin.modeling.layers import route
+from mmt_plugin.runs.files import RESULTS
 from mmt_plugin.weights.network import CLASSIFIER, CheckpointError, load_file, match_keys
 
-from .record import RESULTS, chosen_model
+from .record import chosen_model
 
 # Of a training, and of an evaluation without one.
 RECORDS = (RESULTS, "evaluation.json")

@@ -10,7 +10,8 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 
 from mmt_plugin.engine.pipeline import pretrain, source_config
-from mmt_plugin.runs.record import FINAL_MODEL, RESULTS, record_recipe, recorded_metrics
+from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
+from mmt_plugin.runs.record import record_recipe, recorded_metrics
 from mmt_plugin.system.files import replace_when_complete
 
 from .trainer import SDATrainer

@@ -3,13 +3,15 @@
 from fastreid.utils.file_io import PathManager
 from PIL import Image, ImageOps
 
+from mmt_plugin.errors import UserError
+
 # Pixel modes with more than 8 bits: a conversion by Pillow would clip them to white.
 _DEEP_MODES = ("I", "F")
 # A crop of a person or a vehicle has a few hundred thousand; more is a mistake, or meant to exhaust memory.
 MAX_PIXELS = 50_000_000
 
 
-class UnreadableImageError(ValueError):
+class UnreadableImageError(UserError, ValueError):
     """A file that is no image, or not one that can be trained on; the message names it and says why."""
 
 

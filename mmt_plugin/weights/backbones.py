@@ -5,12 +5,14 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from mmt_plugin.errors import UserError
+
 from .names import LAYOUTS, OWN, PREFIXES, WRAPPERS, Layout, rename
 
 logger = logging.getLogger("fastreid.mmt.pretrained")
 
 
-class PretrainedError(ValueError):
+class PretrainedError(UserError, ValueError):
     """Weights that are not there, or not of the backbone; the message names the file and says what to do."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from mmt_plugin.errors import UserError
 from mmt_plugin.modeling.layers import match_domains
 from mmt_plugin.system.files import replace_when_complete
 
@@ -19,7 +20,7 @@ CLASSIFIER = "heads.weight"
 NETWORK_PREFIXES = ("teachers.0.", "students.0.", "")
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError, RuntimeError):
     """A checkpoint that cannot be used; the message names the file and says why."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from mmt_plugin.engine.hooks.label_noise import NAMES as NOISE
 from mmt_plugin.engine.hooks.label_noise import PREFIX
 from mmt_plugin.report.scalars import Scalars, read_scalars
-from mmt_plugin.runs.record import RESULTS
+from mmt_plugin.runs.files import RESULTS
 from mmt_plugin.system.files import replace_when_complete
 from mmt_plugin.version import __version__
 

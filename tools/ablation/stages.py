@@ -11,8 +11,8 @@ from fastreid.config import CfgNode
 
 from mmt_plugin.config import load_config
 from mmt_plugin.runs.description import recipe_digest
+from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
 from mmt_plugin.runs.recipe import FREE_KEYS, flatten
-from mmt_plugin.runs.record import FINAL_MODEL, RESULTS
 
 from .grid import Grid, Row
 from .recipe import EVALUATION, camera_options, evaluation_options, has_sources, source_of, source_seeds

@@ -15,6 +15,7 @@ from mmt_plugin.data.build import build_extraction_loader, dense_ids, training_t
 from mmt_plugin.data.checks import check_cameras
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.engine.features import extract_features
+from mmt_plugin.errors import UserError
 from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster, label_free_quality
 from mmt_plugin.pseudo_labels.timing import Stages
 from mmt_plugin.report.label_record import LabelRecorder
@@ -27,7 +28,7 @@ logger = logging.getLogger("fastreid.mmt.labels")
 LABEL_FREE = "label_free/"
 
 
-class DegenerateClusteringError(RuntimeError):
+class DegenerateClusteringError(UserError, RuntimeError):
     """The first clustering found fewer than two clusters, so there is nothing to train on."""
 
 

@@ -8,13 +8,14 @@ from typing import Any
 from fastreid.utils.checkpoint import Checkpointer
 from torch import Tensor, nn
 
+from mmt_plugin.runs.files import BEST_MODEL, LAST_CHECKPOINT, STOPPED_MODEL
 from mmt_plugin.weights.network import CheckpointError, load_file, match_keys
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 # What a run may have switched on since its checkpoint was written.
 OPTIONAL = ("grad_scaler", "LabelNoiseHook")
 # Checkpoints with names of their own: the best model, and a run that was asked to stop.
-BEST, STOPPED = "model_best", "model_stopped"
+BEST, STOPPED = Path(BEST_MODEL).stem, Path(STOPPED_MODEL).stem
 PERIODIC = re.compile(r"model_\d{4,}\.pth")
 
 
@@ -105,7 +106,7 @@ def refuse_overwriting(folder: str) -> None:
     Raises:
         CheckpointError: the folder holds a run, or the best model of one.
     """
-    if any(Path(folder, name).exists() for name in ("last_checkpoint", f"{BEST}.pth")):
+    if any(Path(folder, name).exists() for name in (LAST_CHECKPOINT, BEST_MODEL)):
         raise CheckpointError(
             f"{folder!r} already holds a run: add --resume to continue it, or choose another OUTPUT_DIR"
         )

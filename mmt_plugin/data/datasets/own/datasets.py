@@ -8,8 +8,8 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from mmt_plugin.data.datasets.own.names import FOLDER, is_own
 from mmt_plugin.data.dataset import DatasetError, Item
+from mmt_plugin.data.datasets.own.names import FOLDER, is_own
 
 from .crops import GALLERY, QUERY, TRAIN, Crop, known
 from .folder import read_folder

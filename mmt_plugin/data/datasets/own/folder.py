@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmt_plugin.data.datasets.own.names import GROUPS
 from mmt_plugin.data.dataset import DatasetError
+from mmt_plugin.data.datasets.own.names import GROUPS
 
 from .crops import GALLERY, QUERY, TRAIN, Crop
 

@@ -1,0 +1,271 @@
+"""What keys demand of each other: each rule a condition, and the sentence to say where it does not hold."""
+
+import re
+from collections.abc import Iterator
+
+from fastreid.config import CfgNode
+
+from mmt_plugin.data.datasets.own.names import GROUPS, is_own
+
+Rule = tuple[bool, str]
+
+PATTERN_KEYS = ("PATTERN", "TEST_PATTERN")
+
+
+def source_batch_size(cfg: CfgNode) -> int:
+    """Source images of a joint batch."""
+    return cfg.MMT.JOINT.IMS_PER_BATCH or cfg.SOLVER.IMS_PER_BATCH
+
+
+def evaluation_rules(cfg: CfgNode) -> Iterator[Rule]:
+    rerank = cfg.TEST.RERANK
+    yield (
+        1 <= rerank.K2 <= rerank.K1,
+        f"TEST.RERANK.K2 is {rerank.K2}; it must lie in [1, TEST.RERANK.K1], which is {rerank.K1}",
+    )
+
+
+def pairs_rules(cfg: CfgNode) -> Iterator[Rule]:
+    """Students, teachers, what they start from, and which of them is chosen."""
+    mmt, source, selection = cfg.MMT, cfg.MMT.SOURCE, cfg.MMT.SELECTION
+    clustered = cfg.PSEUDO_LABELS.METHOD != "ground_truth"
+    yield (
+        mmt.NUM_PAIRS > 1 or mmt.EMA.ENABLED or (mmt.SOFT_CE_WEIGHT == 0 and mmt.SOFT_TRI_WEIGHT == 0),
+        "MMT.NUM_PAIRS is 1 and MMT.EMA.ENABLED is False, so nobody can give soft labels: "
+        "set MMT.SOFT_CE_WEIGHT and MMT.SOFT_TRI_WEIGHT to 0.0",
+    )
+    yield (
+        mmt.MOCO.WEIGHT == 0 or mmt.EMA.ENABLED,
+        "MMT.MOCO.WEIGHT is not 0, but the keys of the queue come from mean teachers: set "
+        "MMT.EMA.ENABLED True, or the weight 0.0",
+    )
+    yield (
+        not clustered or cfg.DATASETS.TARGETS,
+        "DATASETS.TARGETS is empty: name the target domain to be adapted to",
+    )
+    yield (
+        not mmt.TARGET_BN or cfg.DATASETS.TARGETS,
+        "MMT.TARGET_BN needs a target domain, but DATASETS.TARGETS is empty",
+    )
+    yield (
+        not mmt.WEIGHTS or len(mmt.WEIGHTS) == mmt.NUM_PAIRS,
+        f"MMT.WEIGHTS names {len(mmt.WEIGHTS)} checkpoints for {mmt.NUM_PAIRS} pairs (MMT.NUM_PAIRS); "
+        "it needs one each",
+    )
+    yield (
+        len(mmt.WEIGHTS) < 2 or len(set(mmt.WEIGHTS)) == len(mmt.WEIGHTS) or not source.PRETRAIN,
+        "MMT.WEIGHTS names the same checkpoint twice: two networks that start equal cannot teach each "
+        "other anything (MMT.SOURCE.PRETRAIN False allows it: augmentation alone then tells them apart)",
+    )
+    yield (
+        not clustered
+        or mmt.WEIGHTS
+        or not source.PRETRAIN
+        or (source.CONFIG_FILE and len(source.SEEDS) >= mmt.NUM_PAIRS),
+        "MMT.WEIGHTS is empty, so source models must be pre-trained: set MMT.SOURCE.CONFIG_FILE and give "
+        "MMT.SOURCE.SEEDS one seed per pair, name checkpoints in MMT.WEIGHTS, or set MMT.SOURCE.PRETRAIN "
+        "False",
+    )
+    yield (
+        len(set(source.SEEDS)) == len(source.SEEDS),
+        f"MMT.SOURCE.SEEDS is {tuple(source.SEEDS)}: equal seeds give equal networks, which cannot teach "
+        "each other",
+    )
+    yield (
+        selection.RULE != "stable" or clustered,
+        "MMT.SELECTION.RULE 'stable' compares clusterings, but PSEUDO_LABELS.METHOD 'ground_truth' makes "
+        "none",
+    )
+    yield (
+        selection.RULE != "best" or selection.DATASET in cfg.DATASETS.TESTS,
+        "MMT.SELECTION.RULE 'best' needs a labelled MMT.SELECTION.DATASET that DATASETS.TESTS evaluates; "
+        f"it is {selection.DATASET!r}, DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}",
+    )
+
+
+def batches_rules(cfg: CfgNode) -> Iterator[Rule]:
+    """Images of a batch, and those that share BN statistics."""
+    mmt, batch, k = cfg.MMT, cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    yield (
+        k > 0 and batch > 0 and batch % k == 0,
+        f"SOLVER.IMS_PER_BATCH is {batch}, not a multiple of DATALOADER.NUM_INSTANCE, which is {k}",
+    )
+    yield (
+        batch > k,
+        f"SOLVER.IMS_PER_BATCH is {batch}: with {k} images an identity (DATALOADER.NUM_INSTANCE) it holds "
+        "no negatives",
+    )
+    chunk, sizes = mmt.IMAGES_PER_BN, {"SOLVER.IMS_PER_BATCH": batch}
+    if mmt.JOINT.ENABLED:
+        sizes["MMT.JOINT.IMS_PER_BATCH"] = source_batch_size(cfg)
+    yield chunk >= 0 and chunk != 1, f"MMT.IMAGES_PER_BN is {chunk}; choose 0 or at least 2"
+    for key, size in sizes.items():
+        yield (
+            chunk <= 1 or size <= chunk or size % chunk == 0,
+            f"{key} is {size}, which cannot be cut into BN groups of {chunk} (MMT.IMAGES_PER_BN)",
+        )
+    uniform = cfg.DATALOADER.BATCHES == "uniform"
+    yield (
+        not uniform or cfg.PSEUDO_LABELS.METHOD == "ground_truth",
+        "DATALOADER.BATCHES 'uniform' takes every image, but clustering leaves some out: "
+        "PSEUDO_LABELS.METHOD has to be 'ground_truth'",
+    )
+    yield (
+        not uniform or mmt.TRIPLET_WEIGHT == 0,
+        "DATALOADER.BATCHES 'uniform' promises no two images of an identity: set MMT.TRIPLET_WEIGHT 0.0",
+    )
+
+
+def labels_rules(cfg: CfgNode) -> Iterator[Rule]:
+    labels, gap = cfg.PSEUDO_LABELS, cfg.PSEUDO_LABELS.RELIABILITY.EPS_GAP
+    yield (
+        labels.K2 <= labels.K1,
+        f"PSEUDO_LABELS.K2 is {labels.K2}, more than PSEUDO_LABELS.K1, which is {labels.K1}",
+    )
+    yield (
+        not labels.CAMERA_AWARE.ENABLED or (labels.METHOD == "dbscan" and labels.SEARCH == "exact"),
+        "PSEUDO_LABELS.CAMERA_AWARE.ENABLED needs PSEUDO_LABELS.METHOD 'dbscan' and PSEUDO_LABELS.SEARCH "
+        f"'exact'; they are {labels.METHOD!r} and {labels.SEARCH!r}",
+    )
+    yield (
+        not labels.RELIABILITY.ENABLED or labels.METHOD == "dbscan",
+        "PSEUDO_LABELS.RELIABILITY.ENABLED compares DBSCAN radii, but PSEUDO_LABELS.METHOD is "
+        f"{labels.METHOD!r}",
+    )
+    yield (
+        not labels.RELIABILITY.ENABLED or 0 < gap <= labels.DBSCAN.EPS < 1 - gap,
+        f"PSEUDO_LABELS.RELIABILITY.EPS_GAP is {gap}: PSEUDO_LABELS.DBSCAN.EPS, {labels.DBSCAN.EPS}, "
+        "less and plus it must lie in [0, 1)",
+    )
+
+
+def joint_rules(cfg: CfgNode) -> Iterator[Rule]:
+    """The joint label space of MMT+."""
+    mmt, joint, k = cfg.MMT, cfg.MMT.JOINT, cfg.DATALOADER.NUM_INSTANCE
+    both = sorted(set(cfg.DATASETS.NAMES) & set(cfg.DATASETS.TARGETS))
+    yield (
+        joint.IMS_PER_BATCH >= 0 and (k <= 0 or source_batch_size(cfg) % k == 0),
+        f"MMT.JOINT.IMS_PER_BATCH is {joint.IMS_PER_BATCH}; it must be 0 or a multiple of "
+        f"DATALOADER.NUM_INSTANCE, which is {k}",
+    )
+    yield (
+        not mmt.DSBN.ENABLED or joint.ENABLED,
+        "MMT.DSBN.ENABLED needs images of both domains in a batch: set MMT.JOINT.ENABLED True, too",
+    )
+    if not joint.ENABLED:
+        return
+    yield (
+        bool(cfg.DATASETS.NAMES),
+        "MMT.JOINT.ENABLED needs a labelled source, but DATASETS.NAMES is empty",
+    )
+    yield (
+        not both,
+        f"{', '.join(both)}: in DATASETS.NAMES and in DATASETS.TARGETS. A joint label space would hold the "
+        "labels of the target",
+    )
+    yield (
+        cfg.PSEUDO_LABELS.METHOD != "ground_truth",
+        "MMT.JOINT.ENABLED adds source classes to clusters, but PSEUDO_LABELS.METHOD 'ground_truth' makes "
+        "no clusters",
+    )
+    yield (
+        joint.ROWS != "pretrained" or mmt.WEIGHTS or mmt.SOURCE.PRETRAIN,
+        "MMT.JOINT.ROWS is 'pretrained', but there is no source model (MMT.SOURCE.PRETRAIN False, "
+        "MMT.WEIGHTS empty): choose 'centroids' or 'random'",
+    )
+    yield (
+        not mmt.TARGET_BN,
+        "MMT.TARGET_BN is for source pre-training; with MMT.JOINT.ENABLED target images are trained on",
+    )
+
+
+def own_data_rules(cfg: CfgNode) -> Iterator[Rule]:
+    """Folders and lists of crops."""
+    own = cfg.DATASETS.OWN
+    groups = {key: _groups(own[key]) for key in PATTERN_KEYS}
+    for key in PATTERN_KEYS:
+        yield (
+            groups[key] is not None,
+            f"DATASETS.OWN.{key} is {own[key]!r}, which is no regular expression",
+        )
+        yield (
+            set(groups[key] or ()) <= set(GROUPS),
+            f"DATASETS.OWN.{key} is {own[key]!r}; the groups it may name are {', '.join(GROUPS)}",
+        )
+    yield (
+        not own.PATTERN or groups["PATTERN"] != (),
+        f"DATASETS.OWN.PATTERN is {own.PATTERN!r}, which names no group; name one, like (?P<camera>...)",
+    )
+    yield (
+        groups["TEST_PATTERN"] is None or "id" in groups["TEST_PATTERN"],
+        f"DATASETS.OWN.TEST_PATTERN is {own.TEST_PATTERN!r}; evaluation needs the group (?P<id>...)",
+    )
+    yield (
+        not own.CAMERA_FOLDERS or "camera" not in (groups["PATTERN"] or ()),
+        "DATASETS.OWN.CAMERA_FOLDERS is True and DATASETS.OWN.PATTERN has a group camera: choose one",
+    )
+    for key in ("NAMES", "TARGETS", "TESTS"):
+        for name in cfg.DATASETS[key]:
+            yield (
+                ":" not in name or (is_own(name) and name.partition(":")[2] != ""),
+                f"DATASETS.{key} has {name!r}; a name with a colon is 'folder:' or 'csv:' and a path",
+            )
+
+
+def _groups(pattern: str) -> tuple[str, ...] | None:
+    """Names of a regular expression's groups; None if it is no regular expression."""
+    try:
+        return tuple(re.compile(pattern).groupindex)
+    except re.error:
+        return None
+
+
+def cache_rules(cfg: CfgNode) -> Iterator[Rule]:
+    cache, size = cfg.DATALOADER.CACHE, list(cfg.INPUT.SIZE_TRAIN)
+    yield (
+        not cache or not cfg.INPUT.AUTOAUG.ENABLED,
+        f"DATALOADER.CACHE is {cache!r} and INPUT.AUTOAUG.ENABLED is True, which changes images before they "
+        "are resized: resized ones cannot be kept. Set one of them off",
+    )
+    yield (
+        not cache or (len(size) == 2 and min(size) > 0),
+        f"DATALOADER.CACHE is {cache!r}, but INPUT.SIZE_TRAIN {size} is not height and width: images of one "
+        "size are needed",
+    )
+
+
+def sda_rules(cfg: CfgNode) -> Iterator[Rule]:
+    """Image translation."""
+    sda, batch, k = cfg.SDA, cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    # The side in pixels below which the strides of a discriminator or similarity network leave nothing.
+    smallest = max(3 * 2**sda.DISCRIMINATOR.LAYERS, 16 if sda.METHOD == "spgan" else 0)
+    yield (
+        len(sda.BETAS) == 2 and all(0 <= beta < 1 for beta in sda.BETAS),
+        f"SDA.BETAS is {tuple(sda.BETAS)}; it must be two numbers in [0, 1)",
+    )
+    yield (
+        sda.DECAY_EPOCHS <= cfg.SOLVER.MAX_EPOCH,
+        f"SDA.DECAY_EPOCHS is {sda.DECAY_EPOCHS}, more than SOLVER.MAX_EPOCH, which is "
+        f"{cfg.SOLVER.MAX_EPOCH}",
+    )
+    yield (
+        len(sda.ENCODER_SIZE) in (0, 2) and all(side > 0 for side in sda.ENCODER_SIZE),
+        f"SDA.ENCODER_SIZE is {list(sda.ENCODER_SIZE)}; it must be [height, width] or []",
+    )
+    yield (
+        len(cfg.INPUT.SIZE_TRAIN) == 2 and min(cfg.INPUT.SIZE_TRAIN) >= smallest,
+        f"INPUT.SIZE_TRAIN is {list(cfg.INPUT.SIZE_TRAIN)}: with SDA.DISCRIMINATOR.LAYERS "
+        f"{sda.DISCRIMINATOR.LAYERS} height and width must be at least {smallest}",
+    )
+    yield bool(cfg.DATASETS.NAMES), "DATASETS.NAMES is empty: name the source set to be translated"
+    yield bool(cfg.DATASETS.TARGETS), "DATASETS.TARGETS is empty: name the domain whose style is wanted"
+    yield (
+        k > 0 and batch > k and batch % k == 0,
+        f"SOLVER.IMS_PER_BATCH is {batch}; it must be a multiple of DATALOADER.NUM_INSTANCE, which is {k}, "
+        "and more",
+    )
+    yield (
+        sda.METHOD != "sda" or bool(sda.SOURCE_ENCODER or cfg.MMT.SOURCE.CONFIG_FILE),
+        "SDA.SOURCE_ENCODER is empty, so the source encoder must be pre-trained: set "
+        "MMT.SOURCE.CONFIG_FILE, or name a checkpoint",
+    )

@@ -1,0 +1,14 @@
+"""The names of the files in a run's folder, each once."""
+
+CONFIG = "config.yaml"
+RESULTS = "results.json"
+# Of an evaluation without a training.
+EVALUATION = "evaluation.json"
+LOG = "log.txt"
+METRICS = "metrics.json"
+# Names fastreid's checkpoint to resume from.
+LAST_CHECKPOINT = "last_checkpoint"
+FINAL_MODEL = "model_final.pth"
+BEST_MODEL = "model_best.pth"
+# Of a run that was asked to stop.
+STOPPED_MODEL = "model_stopped.pth"
