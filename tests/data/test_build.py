@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from batches import assert_same, collect
 
 from mmt_plugin.data.build import (
     build_extraction_loader,
@@ -13,17 +14,6 @@ from mmt_plugin.data.build import (
     training_items,
 )
 from mmt_plugin.data.joint import build_joint_loader
-
-
-def collect(loader, epoch):
-    return [{key: value.clone() for key, value in batch.items()} for batch in loader.epoch(epoch)]
-
-
-def assert_same(first, second):
-    assert len(first) == len(second)
-    for a, b in zip(first, second, strict=True):
-        assert a.keys() == b.keys()
-        assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_items_are_sorted_and_complete(tiny_config):

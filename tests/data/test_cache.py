@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_build import assert_same, collect
+from batches import assert_same, collect
 
 from mmt_plugin.config import ConfigError, check_config
 from mmt_plugin.data import cache, unreadable

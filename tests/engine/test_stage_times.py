@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from fastreid.utils.events import EventStorage
-from logs import messages_of
+from log_messages import messages_of
 
 from mmt_plugin.engine.hooks.times import EpochTimesHook
 from mmt_plugin.engine.pipeline import train

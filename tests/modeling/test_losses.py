@@ -16,7 +16,7 @@ from mmt_plugin.modeling.losses import (
     softmax_triplet_loss,
 )
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def golden(name: str) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from mmt_plugin.modeling.layers import ArcMarginSoftmax
 
 @pytest.mark.parametrize(("file", "layer"), [("arcface", "ArcMarginSoftmax"), ("cosface", "CosSoftmax")])
 def test_logits_as_published(file, layer):
-    with np.load(REPOSITORY / "tests" / "data" / "golden" / f"{file}.npz") as data:
+    with np.load(REPOSITORY / "tests" / "golden" / f"{file}.npz") as data:
         golden = {name: torch.from_numpy(np.asarray(data[name])) for name in data.files}
     layer = getattr(any_softmax, layer)(40, float(golden["scale"]), float(golden["margin"]))
     cosine = F.linear(F.normalize(golden["features"]), F.normalize(golden["weight"]))

@@ -11,7 +11,7 @@ from mmt_plugin.modeling.losses import MoCoQueue
 
 @pytest.fixture
 def golden():
-    with np.load(REPOSITORY / "tests" / "data" / "golden" / "moco.npz") as file:
+    with np.load(REPOSITORY / "tests" / "golden" / "moco.npz") as file:
         return {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
 
 

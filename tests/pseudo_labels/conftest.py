@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from logs import messages_of
+from log_messages import messages_of
 
 
 def _identity_features(num_images, size, *, noise=0.35, per_identity=12, seed=0):

@@ -9,7 +9,7 @@ from sklearn.cluster import DBSCAN
 from mmt_plugin.pseudo_labels import dbscan, jaccard_graph, kmeans, rho_eps
 from mmt_plugin.pseudo_labels.clustering import dbscan as clusters
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "jaccard_k20_6.npz"
+GOLDEN = Path(__file__).parents[1] / "golden" / "jaccard_k20_6.npz"
 
 
 def dense_dbscan(distance, eps, min_samples):

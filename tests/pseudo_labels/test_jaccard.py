@@ -19,7 +19,7 @@ from mmt_plugin.pseudo_labels.jaccard import graph as jaccard
 from mmt_plugin.pseudo_labels.jaccard import overlap, reciprocal
 from mmt_plugin.pseudo_labels.neighbours import exact as exact_search
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "jaccard_k20_6.npz"
+GOLDEN = Path(__file__).parents[1] / "golden" / "jaccard_k20_6.npz"
 
 
 def stored_pairs(graph):

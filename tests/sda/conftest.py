@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from small import SDA_TINY, encoder_settings
+from small_sda import SDA_TINY, encoder_settings
 from tiny import REPOSITORY, as_options
 
 from mmt_plugin import synthetic

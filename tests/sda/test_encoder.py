@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small import encoder_settings
+from small_sda import encoder_settings
 from tiny import REPOSITORY
 
 from mmt_plugin.config import load_config

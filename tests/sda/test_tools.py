@@ -5,7 +5,7 @@ import runpy
 
 import pytest
 import torch
-from small import SDA_TINY, files
+from small_sda import SDA_TINY, files
 from tiny import REPOSITORY, TINY, as_options
 
 CONFIGS = REPOSITORY / "configs"

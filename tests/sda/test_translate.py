@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from small import files
+from small_sda import files
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from mmt_plugin.data.build import build_dataset, training_items

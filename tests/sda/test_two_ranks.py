@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from two_ranks import train_and_report
+from two_rank_sda import train_and_report
 
 from mmt_plugin import host
 

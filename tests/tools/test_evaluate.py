@@ -12,7 +12,7 @@ from tiny import REPOSITORY, train_tiny
 
 from mmt_plugin.challenge.submission import read_index, score_submission
 
-CHALLENGE = REPOSITORY / "tests" / "data" / "visda2020"
+CHALLENGE = REPOSITORY / "tests" / "golden" / "visda2020"
 EVALUATE = REPOSITORY / "configs" / "evaluate" / "synthmetro.yml"
 OPTS = ["--opts", "MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0]
 

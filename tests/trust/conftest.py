@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from runs import Run
+from killed_runs import Run
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from runs import Run, differences, gone, struck
+from killed_runs import Run, differences, gone, struck
 
 pytestmark = pytest.mark.fault
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import Run, gone
+from killed_runs import Run, gone
 
 pytestmark = pytest.mark.fault
 

@@ -6,7 +6,7 @@ from mmt_plugin import synthetic
 from mmt_plugin.config import load_config
 from mmt_plugin.engine.pipeline import train
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 TINY = {
     "MODEL.BACKBONE.NAME": "build_osnet_backbone",

@@ -17,7 +17,7 @@ from mmt_plugin.challenge.submission import (
     write_submission,
 )
 
-CHALLENGE = Path(__file__).parents[1] / "data" / "visda2020"
+CHALLENGE = Path(__file__).parents[1] / "golden" / "visda2020"
 
 
 @pytest.fixture

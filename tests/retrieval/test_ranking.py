@@ -5,7 +5,7 @@ import pytest
 
 from mmt_plugin.retrieval.ranking import rank_gallery
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "visda_eval.npz"
+GOLDEN = Path(__file__).parents[1] / "golden" / "visda_eval.npz"
 
 
 def rank_slowly(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, max_rank, top_k=None):

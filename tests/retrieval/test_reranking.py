@@ -8,7 +8,7 @@ from mmt_plugin.pseudo_labels import jaccard_graph
 from mmt_plugin.retrieval.distances import ImageDistances
 from mmt_plugin.retrieval.reranking import jaccard_distances, rerank, rerank_distances
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "visda_eval.npz"
+GOLDEN = Path(__file__).parents[1] / "golden" / "visda_eval.npz"
 
 
 def rerank_slowly(query, gallery, k1, k2, lambda_value, power):
