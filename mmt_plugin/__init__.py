@@ -23,7 +23,9 @@ except ImportError as error:
     _missing = str(error)
     warnings.warn(f"{_missing}; until then only mmt_plugin.pseudo_labels works", stacklevel=2)
 else:
-    host.repair()
+    from .host_parts import PARTS
+
+    host.repair(PARTS)
     from . import data, modeling, sda  # noqa: F401  (registration)
     from .config import add_mmt_config
 

@@ -7,3 +7,18 @@ class UserError(Exception):
     Every tool prints it as ``error: <message>`` and exits with status 2; ``--debug`` shows where it was
     noticed. Subclasses name the kind, and keep the built-in class that a caller may expect.
     """
+
+
+class DataError(UserError, ValueError):
+    """Images, batches or features that cannot be used; the message says what to change."""
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file or folder that is not there; the message says how to name another."""
+
+
+class UnknownNameError(UserError, KeyError):
+    """A name that nothing is registered under; the message holds the names that there are."""
+
+    # A KeyError shows its message quoted, as if it were a key.
+    __str__ = Exception.__str__

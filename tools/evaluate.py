@@ -11,7 +11,7 @@ A run is its folder, or a checkpoint in it. DATASETS.TESTS and TEST come from --
 first run, and hold for all runs. docs/challenge.md explains every step.
 """
 
-from mmt_plugin import host  # (first: it makes fastreid importable)
+import mmt_plugin  # noqa: F401  (first: it makes fastreid importable)
 
 # isort: split
 import argparse
@@ -36,6 +36,7 @@ from mmt_plugin.config import ConfigError, check_evaluation, load_config
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.runs.description import describe_entry
 from mmt_plugin.runs.run import Run, load_run
+from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.files import replace_when_complete
 from mmt_plugin.system.images import UnreadableImageError
 from mmt_plugin.weights.network import CheckpointError
@@ -80,7 +81,7 @@ def load_settings(arguments: argparse.Namespace) -> CfgNode:
         problems.append("--camera is given, but TEST.CAMERA.WEIGHT is 0")
     if problems:
         raise ConfigError("\n".join(problems))
-    host.resolve_device(settings)
+    resolve_device(settings)
     return settings
 
 

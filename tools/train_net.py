@@ -26,7 +26,7 @@ from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer, default_argument_parser, default_setup
 from fastreid.utils.checkpoint import Checkpointer
 
-from mmt_plugin import data, engine, host
+from mmt_plugin import data, engine
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.data.build import build_extraction_loader, training_items
 from mmt_plugin.data.checks import check_test_sets
@@ -39,7 +39,9 @@ from mmt_plugin.engine.resume.checkpointer import refuse_overwriting
 from mmt_plugin.engine.resume.stopping import Stopped
 from mmt_plugin.runs.lock import claimed
 from mmt_plugin.sda.pipeline import run as run_translation
+from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.images import UnreadableImageError
+from mmt_plugin.system.launch import launch
 from mmt_plugin.weights.backbones import PretrainedError
 from mmt_plugin.weights.network import CheckpointError
 
@@ -54,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
 def load_checked_config(args) -> CfgNode:
     """The checked, frozen config of the command line."""
     cfg = load_config(args.config_file, args.opts)
-    host.resolve_device(cfg)
+    resolve_device(cfg)
     if runner(cfg):
         check_config(cfg)
     data.configure(cfg)
@@ -129,7 +131,7 @@ EXPLAINED = (
 if __name__ == "__main__":
     arguments = parse_arguments()
     try:
-        host.launch(
+        launch(
             main,
             arguments.num_gpus,
             num_machines=arguments.num_machines,

@@ -8,7 +8,7 @@ below FASTREID_DATASETS, where the dataset SynthPlazaSDA reads it. Call it again
 images that are there are left.
 """
 
-from mmt_plugin import host  # (first: it makes fastreid importable, in spawned workers, too)
+import mmt_plugin  # noqa: F401  (first: it makes fastreid importable, in spawned workers, too)
 
 # isort: split
 import argparse
@@ -24,13 +24,14 @@ from mmt_plugin.data.datasets.translated import split_folder, translated_folder
 from mmt_plugin.runs.files import FINAL_MODEL
 from mmt_plugin.sda import StructuredDomainAdaptation
 from mmt_plugin.sda.translator import Translator, translate
+from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.images import UnreadableImageError
 from mmt_plugin.weights.network import CheckpointError
 
 
 def main(arguments: argparse.Namespace) -> None:
     cfg = load_config(arguments.config_file, arguments.opts)
-    host.resolve_device(cfg)
+    resolve_device(cfg)
     check_config(cfg)
     data.configure(cfg)
     if StructuredDomainAdaptation.__name__ != cfg.MODEL.META_ARCHITECTURE:

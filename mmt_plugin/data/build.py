@@ -13,7 +13,6 @@ from fastreid.utils import comm
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from mmt_plugin.host.prefetch import shut_down
 from mmt_plugin.system.devices import batch_device
 
 from .cache import CachedFiles, is_cachable
@@ -119,7 +118,7 @@ def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataL
 def end_workers(loader: DataLoader) -> None:
     """End the worker processes of a loader; they start again when it is iterated again."""
     if loader._iterator is not None:
-        shut_down(loader._iterator)
+        loader._iterator._shutdown_workers()
         loader._iterator = None
 
 

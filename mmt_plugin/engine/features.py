@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mmt_plugin.data.unreadable import unreadable_rows
-from mmt_plugin.host.distributed import broadcast_buffers
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.layers import TARGET, batch_norms, route, whole_batches
+from mmt_plugin.system.launch import broadcast_buffers
 
 
 @torch.inference_mode()

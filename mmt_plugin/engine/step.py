@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mmt_plugin.data.build import LabelledLoader
 from mmt_plugin.errors import UserError
-from mmt_plugin.host.training import cpu_has_bfloat16
 from mmt_plugin.modeling.collectives import gather_batch
+from mmt_plugin.system.devices import cpu_has_bfloat16
 
 logger = logging.getLogger("fastreid.mmt")
 

@@ -32,10 +32,10 @@ from mmt_plugin.engine.hooks.times import EpochTimesHook, TimedEvalHook, Trainin
 from mmt_plugin.engine.hooks.unreadable import UnreadableHook
 from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 from mmt_plugin.engine.resume.trainer import ResumableTrainer
-from mmt_plugin.host import keep_freed_memory
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.pseudo_labels import PseudoLabels
+from mmt_plugin.system.memory import keep_freed_memory
 from mmt_plugin.weights.network import load_source_weights
 
 from .banner import log_banner

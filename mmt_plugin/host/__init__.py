@@ -2,23 +2,22 @@
 
 `repair()` makes the installed host usable, unmodified, on today's Python, torch and numpy, on the CPU and on
 CUDA, in one process or several. Every repair is one function, named for what works afterwards, whose
-docstring says what breaks without it; each module lists its own in REPAIRS.
+docstring says what breaks without it; each module lists its own in REPAIRS. Nothing here imports anything of
+the plugin: what a repair needs of it is handed over (parts.py).
 """
 
 import importlib
 import sys
 
-from mmt_plugin.system.devices import resolve_device
-from mmt_plugin.system.memory import keep_freed_memory
-
-from .distributed import launch
+from . import parts
 from .imports import import_host
 from .version import check
 
-__all__ = ["check", "keep_freed_memory", "launch", "repair", "resolve_device"]
+__all__ = ["check", "repair"]
 
 # In this order: later ones build on names that earlier ones have replaced.
 _MODULES = (
+    "registries",
     "checkpoint",
     "images",
     "datasets",
@@ -35,8 +34,11 @@ _MODULES = (
 )
 
 
-def repair() -> None:
+def repair(given: parts.Parts) -> None:
     """Import the host and repair it, once per process.
+
+    Args:
+        given: what the repairs need and the host lacks.
 
     Raises:
         ImportError: fastreid is missing or of another version.
@@ -46,6 +48,7 @@ def repair() -> None:
     host = sys.modules["fastreid"]
     if getattr(host, "is_repaired", False):
         return
+    parts.given = given
     for name in _MODULES:
         for step in importlib.import_module(f"{__name__}.{name}").REPAIRS:
             step()

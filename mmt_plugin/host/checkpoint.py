@@ -5,9 +5,7 @@ from typing import Any
 from fastreid.utils import checkpoint
 from fastreid.utils.file_io import PathManager
 
-from mmt_plugin.system.files import replace_when_complete
-from mmt_plugin.weights.files import load_weights
-
+from . import parts
 from .patching import Overlay, replace
 
 
@@ -15,7 +13,9 @@ def load_checkpoints_safely() -> None:
     """Without it torch < 2.6 unpickles, and so runs, whatever a checkpoint holds, and later versions fail
     without naming the file.
     """
-    replace(checkpoint.Checkpointer, "_load_file", lambda _: lambda self, path: load_weights(path))
+    replace(
+        checkpoint.Checkpointer, "_load_file", lambda _: lambda self, path: parts.given.load_weights(path)
+    )
 
 
 def write_checkpoints_atomically() -> None:
@@ -26,7 +26,7 @@ def write_checkpoints_atomically() -> None:
 
 
 def _open(path: str, mode: str = "r", **kwargs: Any):
-    opener = replace_when_complete if "w" in mode and "://" not in path else PathManager.open
+    opener = parts.given.replace_when_complete if "w" in mode and "://" not in path else PathManager.open
     return opener(path, mode, **kwargs)
 
 

@@ -18,6 +18,7 @@ from fastreid.data.datasets import (
     wildtracker,
 )
 
+from . import parts
 from .patching import Overlay, replace
 
 _NAME_PARSERS = (cuhk_sysu, dukemtmcreid, market1501, veri)
@@ -64,11 +65,11 @@ def _check_before_run(self, required_files) -> None:
     """Check that files or folders of a data set exist.
 
     Raises:
-        FileNotFoundError: names what is missing and how to point fastreid to it.
+        MissingFileError: names what is missing and how to point fastreid to it.
     """
     for path in [required_files] if isinstance(required_files, str) else required_files:
         if not os.path.exists(path):
-            raise FileNotFoundError(_missing(type(self).__name__, path))
+            raise _missing(type(self).__name__, path)
 
 
 def _with_folder_check(folders: tuple[str, ...], description: str):
@@ -76,7 +77,7 @@ def _with_folder_check(folders: tuple[str, ...], description: str):
         @wraps(init)
         def initialise(self, root="datasets", **kwargs):
             if not any(os.path.exists(os.path.join(root, folder)) for folder in folders):
-                raise FileNotFoundError(_missing(type(self).__name__, os.path.join(root, description)))
+                raise _missing(type(self).__name__, os.path.join(root, description))
             init(self, root, **kwargs)
 
         return initialise
@@ -84,8 +85,8 @@ def _with_folder_check(folders: tuple[str, ...], description: str):
     return make
 
 
-def _missing(dataset: str, path: str) -> str:
-    return (
+def _missing(dataset: str, path: str) -> Exception:
+    return parts.given.MissingFileError(
         f"{dataset} needs {path!r}, which does not exist: "
         "set the environment variable FASTREID_DATASETS to the folder that holds your data sets"
     )
@@ -106,10 +107,10 @@ class _FileNamePattern:
         self._pattern = re.compile(pattern)
 
     def search(self, path: str) -> re.Match:
-        """Raises ValueError, naming the file, where the host would fail on a missing match."""
+        """Raises DataError, naming the file, where the host would fail on a missing match."""
         match = self._pattern.search(os.path.basename(path))
         if match is None:
-            raise ValueError(
+            raise parts.given.DataError(
                 f"{path}: the file name lacks {self._pattern.pattern!r}, which this data set's names have"
             )
         return match

@@ -15,9 +15,7 @@ from tabulate import tabulate
 from termcolor import colored
 from torch import nn
 
-from mmt_plugin.retrieval.ranking import rank_gallery
-
-from .distributed import broadcast_buffers
+from . import parts
 from .patching import replace
 
 logger = logging.getLogger("fastreid.mmt.host")
@@ -48,7 +46,9 @@ def rank_market1501(
     max_rank: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`rank_gallery` with the host's signature: the CMC curve, and AP and INP of every query that counts."""
-    ranking = rank_gallery(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, max_rank)
+    ranking = parts.given.rank_gallery(
+        distances, query_ids, gallery_ids, query_cameras, gallery_cameras, max_rank
+    )
     return ranking.cmc, ranking.average_precisions, ranking.inverse_penalties
 
 
@@ -56,7 +56,7 @@ def _finite_and_padded(evaluate_rank):
     @wraps(evaluate_rank)
     def checked(distmat, q_pids, g_pids, q_camids, g_camids, max_rank=50, **kwargs):
         if not np.isfinite(distmat).all():
-            raise ValueError(
+            raise parts.given.DataError(
                 "the query-gallery distances contain NaN or infinite values: the features cannot be ranked"
             )
         curve, *rest = evaluate_rank(distmat, q_pids, g_pids, q_camids, g_camids, max_rank, **kwargs)
@@ -94,7 +94,7 @@ def evaluate_the_same_weights() -> None:
     def make(inference_on_dataset):
         @wraps(inference_on_dataset)
         def synchronised(model, *args, **kwargs):
-            broadcast_buffers(model)
+            parts.given.broadcast_buffers(model)
             return inference_on_dataset(model, *args, **kwargs)
 
         return synchronised

@@ -11,14 +11,12 @@ from fastreid.engine import hooks
 from fastreid.utils.checkpoint import PeriodicCheckpointer
 from fastreid.utils.events import (
     CommonMetricPrinter,
-    EventWriter,
     JSONWriter,
     TensorboardXWriter,
     get_event_storage,
 )
 
-from mmt_plugin.weights.files import load_weights
-
+from . import parts
 from .patching import replace
 
 
@@ -71,7 +69,7 @@ def _prepare_checkpointing(self) -> None:
     best = os.path.join(self.checkpointer.save_dir, "model_best.pth")
     if self.trainer.start_epoch > 0 and os.path.isfile(best):
         # Mapped into memory: only the number is read, not the weights.
-        self.best_metric = load_weights(best, mmap=True)["metric"]
+        self.best_metric = parts.given.load_weights(best, mmap=True)["metric"]
 
 
 def write_every_scalar() -> None:
@@ -82,23 +80,9 @@ def write_every_scalar() -> None:
     replace(TensorboardXWriter, "write", _write_tensorboard)
 
 
-def written_until(writer: EventWriter) -> dict[str, int]:
-    """The last iteration of each scalar that a writer has written; to be updated where a run is resumed."""
-    return vars(writer).setdefault("_written", {})
-
-
-def unwritten_scalars(writer: EventWriter) -> list[tuple[str, float, int]]:
-    """(name, value, iteration) of the scalars that have changed since this writer's last call."""
-    written = written_until(writer)
-    latest = get_event_storage().latest_with_smoothing_hint(writer._window_size)
-    fresh = [(name, value, i) for name, (value, i) in latest.items() if i > written.get(name, -1)]
-    written.update({name: i for name, _, i in fresh})
-    return fresh
-
-
 def _write_json(self) -> None:
     lines = defaultdict(dict)
-    for name, value, iteration in unwritten_scalars(self):
+    for name, value, iteration in parts.given.unwritten_scalars(self):
         lines[iteration][name] = value
     for iteration, scalars in lines.items():
         self._file_handle.write(json.dumps({**scalars, "iteration": iteration}, sort_keys=True) + "\n")
@@ -109,7 +93,7 @@ def _write_json(self) -> None:
 def _write_tensorboard(host_write):
     @wraps(host_write)
     def write(self):
-        for name, value, iteration in unwritten_scalars(self):
+        for name, value, iteration in parts.given.unwritten_scalars(self):
             self._writer.add_scalar(name, value, iteration)
         # The host's part is left to write images and histograms.
         self._last_write = sys.maxsize

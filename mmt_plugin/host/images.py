@@ -1,49 +1,33 @@
 """Images: reading, conversion to tensors, affine augmentation."""
 
-import struct
-
 import numpy as np
 import torch
 from fastreid.data import data_utils
 from fastreid.data.transforms import build, functional
 from PIL import Image
 
-from mmt_plugin.system.images import UnreadableImageError, _decode
-
+from . import parts
 from .patching import Overlay, replace
 
 
 def read_every_image_as_rgb() -> None:
     """Without it CMYK and RGBA files arrive with 4 channels and LA files with 2, which no batch can hold, and
-    palette files as grey nonsense.
+    palette files as grey nonsense; a missing or damaged file is not named; and PostScript is run.
     """
-    replace(data_utils, "read_image", _read_image)
+    replace(data_utils, "read_image", lambda _: _read_image)
 
 
-def _read_image(host_read_image):
-    def read_image(file_name: str, format: str | None = None) -> Image.Image:
-        """Read an image, turned as its EXIF data say; of an animation, the first frame.
+def _read_image(file_name: str, format: str | None = None) -> Image.Image:
+    """Read an image, turned as its EXIF data say; of an animation, the first frame.
 
-        Args:
-            file_name: path of the image.
-            format: a Pillow mode or "BGR"; None means RGB.
-
-        Raises:
-            UnreadableImageError: the file is missing, truncated, no image, absurdly large, or has more than 8
-                bits a channel.
-        """
-        try:
-            return _decode(file_name) if format is None else host_read_image(file_name, format)
-        except UnreadableImageError:
-            raise
-        # Pillow's decoders raise what the damage makes of them.
-        except (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError) as error:
-            reason = getattr(error, "strerror", None) or str(error).replace(f" {file_name!r}", "")
-            raise UnreadableImageError(f"{file_name} cannot be read as an image: {reason}") from error
-        except Image.DecompressionBombError as error:
-            raise UnreadableImageError(f"{file_name} is refused: {error}") from error
-
-    return read_image
+    Args:
+        file_name: path of the image.
+        format: a Pillow mode or "BGR"; None means RGB.
+    """
+    image = parts.given.read_image(file_name)
+    if format == "BGR":
+        return Image.fromarray(np.asarray(image)[:, :, ::-1])
+    return image if format is None else image.convert(format)
 
 
 def convert_images_under_numpy_2() -> None:

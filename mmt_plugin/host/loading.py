@@ -13,8 +13,7 @@ from fastreid.data.common import CommDataset
 from fastreid.utils import comm
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, default_collate
 
-from mmt_plugin.system.devices import batch_device
-
+from . import parts
 from .patching import replace, temporarily
 from .prefetch import Prefetcher, shut_down
 
@@ -29,7 +28,7 @@ class DataLoaderX(DataLoader):
     """
 
     def __init__(self, local_rank: int = 0, *, device: str | torch.device | None = None, **kwargs: Any):
-        self.device = batch_device(device, local_rank)
+        self.device = parts.given.batch_device(device, local_rank)
         kwargs["pin_memory"] = kwargs.get("pin_memory", False) and self.device.type == "cuda"
         super().__init__(**kwargs)
         self._running: weakref.WeakSet = weakref.WeakSet()
@@ -104,7 +103,9 @@ def _with_device_and_workers(host_from_config):
         data = arguments.get("train_set", arguments.get("test_set"))
         if len(data) == 0:
             names = kwargs.get("dataset_name") or tuple(cfg.DATASETS.NAMES)
-            raise ValueError(f"{names} (DATASETS) below {root!r} (FASTREID_DATASETS) holds no images")
+            raise parts.given.DataError(
+                f"{names} (DATASETS) below {root!r} (FASTREID_DATASETS) holds no images"
+            )
         arguments["num_workers"] = cfg.DATALOADER.NUM_WORKERS if num_workers is None else num_workers
         arguments["device"] = cfg.MODEL.DEVICE
         return arguments

@@ -13,6 +13,7 @@ from fastreid.modeling.backbones import resnext
 from fastreid.modeling.backbones.regnet import config as regnet_config
 from fastreid.modeling.meta_arch import MGN, Baseline
 
+from . import parts
 from .patching import replace, temporarily
 
 
@@ -71,7 +72,9 @@ def build_resnext_152() -> None:
             if cfg.MODEL.BACKBONE.DEPTH != "152x":
                 return build_resnext_backbone(cfg)
             if cfg.MODEL.BACKBONE.PRETRAIN and not cfg.MODEL.BACKBONE.PRETRAIN_PATH:
-                raise ValueError("ResNeXt 152x has no weights to download: set MODEL.BACKBONE.PRETRAIN_PATH")
+                raise parts.given.PretrainedError(
+                    "ResNeXt 152x has no weights to download: set MODEL.BACKBONE.PRETRAIN_PATH"
+                )
             cfg = cfg.clone()
             cfg.defrost()
             cfg.MODEL.BACKBONE.DEPTH = "101x"

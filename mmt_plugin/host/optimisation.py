@@ -11,6 +11,7 @@ from fastreid.solver.optim import SWA
 from fastreid.utils.params import ContiguousParams
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from . import parts
 from .patching import replace
 
 logger = logging.getLogger("fastreid.mmt.host")
@@ -56,7 +57,7 @@ def _build_lr_scheduler(host_build):
     def build_lr_scheduler(cfg, optimizer, iters_per_epoch):
         solver = cfg.SOLVER
         if iters_per_epoch < 1:
-            raise ValueError(
+            raise parts.given.DataError(
                 "an epoch has no iterations: the training set has fewer images than SOLVER.IMS_PER_BATCH, "
                 f"which is {solver.IMS_PER_BATCH}"
             )

@@ -2,11 +2,10 @@
 
 import importlib
 import importlib.util
-import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from types import ModuleType
 from typing import Any
@@ -14,78 +13,96 @@ from typing import Any
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import build
+from fastreid.utils import checkpoint
+from torch import nn
 
-from mmt_plugin.weights.backbones import PretrainedError, _is_needed, fill_backbone
-from mmt_plugin.weights.download import _put_it_there, load_from_url
-from mmt_plugin.weights.files import load_weights
-
+from . import parts
 from .patching import Overlay, replace, temporarily
 
-logger = logging.getLogger("fastreid.mmt.pretrained")
 _DOWNLOADERS = ("osnet", "resnet", "resnext", "regnet.regnet", "regnet.effnet")
-# Its loader resizes the position embeddings to the images.
-_OWN_LOADER = "build_vit_backbone"
 
 
 def load_pretrained_safely() -> None:
     """Without it torch < 2.6 runs whatever code a file of pretrained weights holds, weights saved on a GPU do
-    not load without one, a file that fills half a backbone is trained on with a line in the log, and each
-    builder wants its file wrapped and named in another way.
+    not load without one, a file that fills half a backbone is trained on with a line in the log, each builder
+    wants its file wrapped and named in another way, and one that loads nothing says nothing.
     """
-    for builder in list(build.BACKBONE_REGISTRY._obj_map.values()):
-        replace(sys.modules[builder.__module__], builder.__name__, _loading_weights_only)
+    replace(build, "build_backbone", lambda _: _build_backbone)
 
 
-def _loading_weights_only(builder):
-    module = sys.modules[builder.__module__]
-    safe_torch = Overlay(
-        torch, load=load_weights, hub=Overlay(torch.hub, load_state_dict_from_url=load_from_url)
-    )
-    if hasattr(module, "load_state_dict_from_url"):
-        module.load_state_dict_from_url = load_from_url
+def _build_backbone(cfg: CfgNode) -> nn.Module:
+    """Build MODEL.BACKBONE.NAME, whoever registered it and when, with the weights that PRETRAIN asks for.
 
-    @wraps(builder)
-    def build_backbone(cfg):
-        path = cfg.MODEL.BACKBONE.PRETRAIN_PATH
-        if cfg.MODEL.BACKBONE.PRETRAIN and path and builder.__name__ != _OWN_LOADER:
-            weights = load_weights(path)
-            backbone = builder(_without_pretraining(cfg))
-            fill_backbone(backbone, weights, path, builder.__name__)
-            return backbone
-        # Only while building: the modules' forward functions keep the real torch.
-        with temporarily(module, "torch", safe_torch), _refusing_partial_weights(module, cfg):
-            return builder(cfg)
+    Raises:
+        PretrainedError: PRETRAIN is on, and the weights are not there, do not fit, or the builder knows none.
+    """
+    keys = cfg.MODEL.BACKBONE
+    builder = build.BACKBONE_REGISTRY.get(keys.NAME)
+    if not keys.PRETRAIN:
+        return builder(cfg)
+    if keys.PRETRAIN_PATH:
+        backbone = builder(_with_backbone(cfg, type(keys)({**keys, "PRETRAIN": False})))
+        parts.given.load_pretrained(backbone, keys.PRETRAIN_PATH, keys.NAME)
+        return backbone
+    read: set[str] = set()
+    module = sys.modules.get(builder.__module__)
+    with _loading_safely(module):
+        backbone = builder(_with_backbone(cfg, _recording(keys, read)))
+    if "PRETRAIN" not in read:
+        raise parts.given.PretrainedError(
+            f"MODEL.BACKBONE.PRETRAIN is True, but {keys.NAME} has no weights of its own: name a file with "
+            " MODEL.BACKBONE.PRETRAIN_PATH, or set PRETRAIN False"
+        )
+    return backbone
 
-    return build_backbone
 
-
-def _without_pretraining(cfg: CfgNode) -> CfgNode:
+def _with_backbone(cfg: CfgNode, backbone: CfgNode) -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAIN = False
+    cfg.MODEL.BACKBONE = backbone
+    cfg.freeze()
     return cfg
 
 
+def _recording(keys: CfgNode, read: set[str]) -> CfgNode:
+    """The same keys, which add their names to `read` when they are asked for."""
+
+    class Recording(type(keys)):
+        def __getattr__(self, name: str) -> Any:
+            read.add(name)
+            return super().__getattr__(name)
+
+    return Recording(keys)
+
+
 @contextmanager
-def _refusing_partial_weights(module: ModuleType, cfg: CfgNode) -> Iterator[None]:
+def _loading_safely(module: ModuleType | None) -> Iterator[None]:
+    """Have what a builder of the host loads read as data only, and complete. Only while building: forward
+    functions keep the real torch.
+    """
+    given = parts.given
+    hub = Overlay(torch.hub, load_state_dict_from_url=given.load_from_url)
+    substitutes = {
+        "torch": Overlay(torch, load=given.load_weights, hub=hub),
+        "load_state_dict_from_url": given.load_from_url,
+        "get_missing_parameters_message": _refuse_partial_weights,
+    }
+    with ExitStack() as stack:
+        for name, substitute in substitutes.items():
+            if hasattr(module, name):
+                stack.enter_context(temporarily(module, name, substitute))
+        yield
+
+
+def _refuse_partial_weights(missing: list[str]) -> str:
     """Turn the host's report of missing weights into an error."""
-    report = getattr(module, "get_missing_parameters_message", None)
-    if report is None:
-        yield
-        return
-    path = cfg.MODEL.BACKBONE.PRETRAIN_PATH or "the downloaded file"
-
-    def refuse(missing: list[str]) -> str:
-        needed = list(filter(_is_needed, missing))
-        if needed:
-            raise PretrainedError(
-                f"{path} (MODEL.BACKBONE.PRETRAIN_PATH) lacks {len(needed)} weights of the backbone, such as "
-                f"{', '.join(needed[:3])}: it is of another network, or names its weights differently"
-            )
-        return report(missing)
-
-    with temporarily(module, "get_missing_parameters_message", refuse):
-        yield
+    needed = [name for name in missing if parts.given.is_needed(name)]
+    if needed:
+        raise parts.given.PretrainedError(
+            f"the downloaded file lacks {len(needed)} weights of the backbone, such as "
+            f"{', '.join(needed[:3])}: it is of another network, or names its weights differently"
+        )
+    return checkpoint.get_missing_parameters_message(missing)
 
 
 def need_gdown_only_to_download() -> None:
@@ -123,13 +140,17 @@ def _download(gdown: ModuleType | None, url: str, path: str, **kwargs: Any) -> N
     """gdown's download, or an error that says which file to put where."""
     if gdown is None:
         reason = "cannot be downloaded without gdown (`pip install gdown`)"
-        raise PretrainedError(_put_it_there(url, path, reason))
+        raise _not_downloaded(url, path, reason)
     try:
         gdown.download(url, path, **kwargs)
     except Exception as error:  # gdown's own, and those of what it downloads with
-        raise PretrainedError(_put_it_there(url, path, f"cannot be downloaded ({error})")) from error
+        raise _not_downloaded(url, path, f"cannot be downloaded ({error})") from error
     if not os.path.exists(path):
-        raise PretrainedError(_put_it_there(url, path, "cannot be downloaded"))
+        raise _not_downloaded(url, path, "cannot be downloaded")
+
+
+def _not_downloaded(url: str, path: str, reason: str) -> Exception:
+    return parts.given.PretrainedError(parts.given.put_it_there(url, path, reason))
 
 
 REPAIRS = (load_pretrained_safely, need_gdown_only_to_download)

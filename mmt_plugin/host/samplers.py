@@ -13,6 +13,7 @@ import torch
 from fastreid.data.samplers import data_sampler, imbalance_sampler, triplet_sampler
 from fastreid.data.samplers.triplet_sampler import reorder_index
 
+from . import parts
 from .patching import replace
 
 
@@ -36,7 +37,7 @@ def _with_identity_check(identities_needed):
         def initialise(self, data_source, mini_batch_size, num_instances, seed=None):
             sampler = type(self).__name__
             if num_instances < 1 or mini_batch_size < num_instances or mini_batch_size % num_instances:
-                raise ValueError(
+                raise parts.given.DataError(
                     f"{sampler} cannot make batches of {mini_batch_size} images (SOLVER.IMS_PER_BATCH "
                     f"divided by the number of processes) with {num_instances} of each identity "
                     "(DATALOADER.NUM_INSTANCE): make the first a multiple of the second"
@@ -44,7 +45,7 @@ def _with_identity_check(identities_needed):
             init(self, data_source, mini_batch_size, num_instances, seed)
             needed = identities_needed(self)
             if self.num_identities < needed:
-                raise ValueError(
+                raise parts.given.DataError(
                     f"{sampler} needs {needed} identities for a batch ({mini_batch_size} images per process, "
                     f"{num_instances} of each identity, {self._world_size} processes), the training set has "
                     f"{self.num_identities}: lower SOLVER.IMS_PER_BATCH or raise DATALOADER.NUM_INSTANCE"
@@ -61,7 +62,7 @@ def _with_size_check(init):
         arguments = inspect.signature(init).bind(self, *args, **kwargs).arguments
         if not arguments.get("data_source", arguments.get("size")):
             sampler = type(self).__name__
-            raise ValueError(
+            raise parts.given.DataError(
                 f"{sampler}: the training set is empty; check DATASETS.NAMES and FASTREID_DATASETS"
             )
         init(self, *args, **kwargs)

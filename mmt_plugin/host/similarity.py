@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from fastreid.utils import compute_dist, faiss_utils
 
-from mmt_plugin.retrieval.reranking import jaccard_distances
-
+from . import parts
 from .patching import replace
 
 
@@ -26,7 +25,7 @@ def _without_all_pairs(build_dist):
         if metric != "jaccard":
             return build_dist(feat_1, feat_2, metric, **kwargs)
         k2 = min(kwargs["k2"], kwargs["k1"], len(feat_1) + len(feat_2))
-        return jaccard_distances(feat_1, feat_2, kwargs["k1"], k2)
+        return parts.given.jaccard_distances(feat_1, feat_2, kwargs["k1"], k2)
 
     return build
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from contextlib import nullcontext
-from functools import lru_cache, wraps
+from functools import wraps
 
 import torch
 from fastreid.engine.defaults import DefaultTrainer
@@ -12,6 +12,7 @@ from fastreid.utils import comm
 from fastreid.utils.events import EventStorage
 from fastreid.utils.params import ContiguousParams
 
+from . import parts
 from .patching import replace
 
 logger = logging.getLogger("fastreid.mmt.host")
@@ -115,7 +116,7 @@ def _run_amp_step(host_run_step):
         start = time.perf_counter()
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
-        with torch.autocast("cpu", dtype=torch.bfloat16) if cpu_has_bfloat16() else nullcontext():
+        with torch.autocast("cpu", dtype=torch.bfloat16) if parts.given.cpu_has_bfloat16() else nullcontext():
             loss_dict = self.model(data)
             losses = sum(loss_dict.values())
         self.optimizer.zero_grad()
@@ -130,17 +131,6 @@ def _run_amp_step(host_run_step):
 
 def _is_on_cpu(model: torch.nn.Module) -> bool:
     return next(model.parameters()).device.type == "cpu"
-
-
-@lru_cache
-def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices natively; emulation is slower than float32. Logged on the
-    first call.
-    """
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    native = any(getattr(torch.cpu, probe)() for probe in probes if hasattr(torch.cpu, probe))
-    logger.warning("SOLVER.AMP.ENABLED on a CPU: computing in %s", "bfloat16" if native else "float32")
-    return native
 
 
 REPAIRS = (

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mmt_plugin.config import load_config
 from mmt_plugin.errors import UserError
-from mmt_plugin.host import keep_freed_memory
 from mmt_plugin.modeling.network import build_network
 from mmt_plugin.runs.record import chosen_model
+from mmt_plugin.system.memory import keep_freed_memory
 from mmt_plugin.weights.network import CheckpointError, inference_weights, load_network
 
 CONFIG = "config.yaml"

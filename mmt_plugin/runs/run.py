@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from mmt_plugin import data, host
+from mmt_plugin import data
 from mmt_plugin.challenge.ensemble import RunFeatures
 from mmt_plugin.config import ConfigError, load_config
 from mmt_plugin.data.build import build_dataset, build_extraction_loader
@@ -23,6 +23,8 @@ from mmt_plugin.data.datasets.cameras import camera_domains
 from mmt_plugin.engine.trainer import domain_of, load_for_evaluation, without_pretraining
 from mmt_plugin.modeling.layers import route
 from mmt_plugin.runs.files import RESULTS
+from mmt_plugin.system.devices import resolve_device
+from mmt_plugin.system.memory import keep_freed_memory
 from mmt_plugin.weights.network import CLASSIFIER, CheckpointError, load_file, match_keys
 
 from .record import chosen_model
@@ -83,7 +85,7 @@ def load_run(path: str, settings: CfgNode | None = None) -> Run:
         cfg.MODEL.DEVICE = settings.MODEL.DEVICE
         cfg.DATALOADER.NUM_WORKERS = settings.DATALOADER.NUM_WORKERS
         cfg.TEST = settings.TEST.clone()
-    host.resolve_device(cfg)
+    resolve_device(cfg)
     cfg.freeze()
     return Run(path, config_file, cfg)
 
@@ -96,7 +98,7 @@ def load_model(run: Run) -> nn.Module:
     """
     if run.cfg.MODEL.META_ARCHITECTURE == "MutualMeanTeaching":
         return load_for_evaluation(run.cfg)
-    host.keep_freed_memory(run.cfg.MODEL.DEVICE)
+    keep_freed_memory(run.cfg.MODEL.DEVICE)
     model = DefaultTrainer.build_model(without_pretraining(run.cfg))
     # fastreid's own checkpointer goes on with what fits.
     weights = load_file(run.cfg.MODEL.WEIGHTS)

@@ -1,6 +1,11 @@
 """Where the model and its batches live."""
 
+import logging
+from functools import lru_cache
+
 import torch
+
+logger = logging.getLogger("fastreid.mmt.devices")
 
 
 def resolve_device(cfg) -> str:
@@ -35,3 +40,14 @@ def batch_device(configured: str | torch.device | None, local_rank: int) -> torc
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", local_rank)
     return device
+
+
+@lru_cache
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices natively; emulation is slower than float32. Logged on the
+    first call.
+    """
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    native = any(getattr(torch.cpu, probe)() for probe in probes if hasattr(torch.cpu, probe))
+    logger.warning("SOLVER.AMP.ENABLED on a CPU: computing in %s", "bfloat16" if native else "float32")
+    return native

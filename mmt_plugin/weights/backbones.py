@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmt_plugin.errors import UserError
 
+from .files import load_weights
 from .names import LAYOUTS, OWN, PREFIXES, WRAPPERS, Layout, rename
 
 logger = logging.getLogger("fastreid.mmt.pretrained")
@@ -14,6 +15,19 @@ logger = logging.getLogger("fastreid.mmt.pretrained")
 
 class PretrainedError(UserError, ValueError):
     """Weights that are not there, or not of the backbone; the message names the file and says what to do."""
+
+
+def load_pretrained(backbone: nn.Module, path: str, builder: str) -> None:
+    """Load MODEL.BACKBONE.PRETRAIN_PATH; see `fill_backbone`.
+
+    Raises:
+        PretrainedError: there is no such file, it cannot be read, or does not fit.
+    """
+    try:
+        weights = load_weights(path)
+    except (OSError, ValueError) as error:
+        raise PretrainedError(f"MODEL.BACKBONE.PRETRAIN_PATH: {error}") from error
+    fill_backbone(backbone, weights, path, builder)
 
 
 def fill_backbone(backbone: nn.Module, weights: Mapping, path: str, builder: str) -> None:
@@ -43,7 +57,7 @@ def fill_backbone(backbone: nn.Module, weights: Mapping, path: str, builder: str
     ]
     project, given = max(candidates, key=lambda candidate: len(_fitting(own, candidate[1])))
     fitting = _fitting(own, given)
-    lacking = [key for key in own if key not in fitting and _is_needed(key)]
+    lacking = [key for key in own if key not in fitting and is_needed(key)]
     if lacking:
         reshaped = [
             f"{key} is {tuple(given[key].shape)}, not {tuple(own[key].shape)}"
@@ -76,6 +90,6 @@ def _fitting(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str
     return {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
 
 
-def _is_needed(key: str) -> bool:
+def is_needed(key: str) -> bool:
     """Whether no classifier can do without a weight: not so non-local layers and counters of batches."""
     return not key.startswith("NL_") and "num_batches" not in key

@@ -25,10 +25,17 @@ def load_from_url(url: str, model_dir: str | None = None, **kwargs: Any) -> dict
         return torch.hub.load_state_dict_from_url(url, model_dir, **arguments)
     except (URLError, TimeoutError, ConnectionError) as error:
         path = os.path.join(folder, url.split("/")[-1])
-        raise PretrainedError(_put_it_there(url, path, f"cannot be downloaded ({error})")) from error
+        raise PretrainedError(put_it_there(url, path, f"cannot be downloaded ({error})")) from error
 
 
-def _put_it_there(url: str, path: str, reason: str) -> str:
+def put_it_there(url: str, path: str, reason: str) -> str:
+    """The message on weights that are not there.
+
+    Args:
+        url: where they can be downloaded.
+        path: where they are looked for.
+        reason: why they were not downloaded.
+    """
     return (
         f"the ImageNet weights {path} are not there and {reason}: download {url} elsewhere and put it there, "
         "or name a file with MODEL.BACKBONE.PRETRAIN_PATH (under the host's names, torchvision's or timm's), "

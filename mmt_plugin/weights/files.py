@@ -5,8 +5,6 @@ from typing import Any
 
 import torch
 
-from mmt_plugin.host.patching import Overlay
-
 
 def load_weights(path: str, map_location: Any = "cpu", **kwargs: Any) -> Any:
     """`torch.load` that unpickles tensors and plain containers only, whatever torch's default is; and files
@@ -42,15 +40,15 @@ def _first_sentence(error: BaseException) -> str:
 
 
 def _load_safetensors(path: str) -> dict[str, torch.Tensor]:
-    safetensors = import_safetensors()
+    load_file = import_safetensors().torch.load_file
     try:
-        return safetensors.load_file(path)
-    except safetensors.SafetensorError as error:
+        return load_file(path)
+    except import_safetensors().SafetensorError as error:
         raise ValueError(f"{path} is truncated, or no file of safetensors ({error})") from error
 
 
 def import_safetensors() -> Any:
-    """The functions of the package safetensors, an optional one.
+    """The package safetensors, an optional one, with its module for torch.
 
     Raises:
         ImportError: naming the command that installs it.
@@ -59,4 +57,4 @@ def import_safetensors() -> Any:
         import safetensors.torch
     except ImportError as error:
         raise ImportError("files of safetensors need that package: pip install safetensors") from error
-    return Overlay(safetensors.torch, SafetensorError=safetensors.SafetensorError)
+    return safetensors

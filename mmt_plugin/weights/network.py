@@ -54,7 +54,7 @@ def save_safetensors(weights: Mapping[str, Tensor], path: str | os.PathLike) -> 
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     with replace_when_complete(os.fspath(path), "wb") as file:
-        file.write(import_safetensors().save(tensors))
+        file.write(import_safetensors().torch.save(tensors))
 
 
 def match_keys(

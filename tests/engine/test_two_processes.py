@@ -13,9 +13,9 @@ from two_process_training import (
     train_and_report,
 )
 
-from mmt_plugin import host
 from mmt_plugin.engine.hooks.label_noise import PREFIX
 from mmt_plugin.modeling.layers import convert_batch_norm
+from mmt_plugin.system.launch import launch
 
 METHODS = ("plaza2metro_baseline", "plaza2metro_mmt", "plaza2metro_mmt_plus")
 
@@ -59,7 +59,7 @@ def test_two_processes_train_as_one(tiny_config, tmp_path):
         ]
 
     one_step, two_epochs = configs("step", 1), configs("run", 2)
-    host.launch(train_and_report, 2, args=(one_step + two_epochs,), device="cpu")
+    launch(train_and_report, 2, args=(one_step + two_epochs,), device="cpu")
     alone = configs("alone", 1)
     train_and_report(alone)
 
@@ -85,7 +85,7 @@ def test_two_processes_train_as_one(tiny_config, tmp_path):
 
 
 def test_synchronised_layers_and_gathered_batches(tmp_path):
-    host.launch(synchronise_and_report, 2, args=(str(tmp_path),), device="cpu")
+    launch(synchronise_and_report, 2, args=(str(tmp_path),), device="cpu")
     whole = torch.nn.BatchNorm2d(3)
     whole.weight.data.copy_(sync_norm().weight.data)
     x = sync_images().requires_grad_()

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from two_process_run import train_and_report
 
-from mmt_plugin import host
-from mmt_plugin.host import distributed
+from mmt_plugin.system import launch as launching
+from mmt_plugin.system.launch import launch
 
 
 @pytest.fixture
@@ -47,20 +47,20 @@ def test_two_processes_train_alike_and_score_what_they_save(cfg):
 
 def test_one_process_is_not_launched_but_called():
     calls = []
-    host.launch(lambda *args: calls.append(args), 1, args=(1, 2))
+    launch(lambda *args: calls.append(args), 1, args=(1, 2))
     assert calls == [(1, 2)]
-    assert engine.launch is host.launch
+    assert engine.launch is launch
 
 
 def test_processes_started_by_torchrun_join_their_group(monkeypatch):
     joined = []
-    monkeypatch.setattr(distributed, "_run_rank", lambda *args: joined.append(args))
+    monkeypatch.setattr(launching, "_run_rank", lambda *args: joined.append(args))
     for name, value in (
         *(("TORCHELASTIC_RUN_ID", "run"), ("WORLD_SIZE", "4"), ("LOCAL_WORLD_SIZE", "2")),
         *(("GROUP_RANK", "1"), ("LOCAL_RANK", "0")),
     ):
         monkeypatch.setenv(name, value)
-    host.launch(print, 1, args=("hello",), device="cpu")
+    launch(print, 1, args=("hello",), device="cpu")
     assert joined == [(0, print, 4, 2, 1, "env://", "cpu", ("hello",))]
 
 
@@ -74,7 +74,7 @@ def test_processes_started_by_torchrun_join_their_group(monkeypatch):
 def test_impossible_launches_are_refused(monkeypatch, arguments, message):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ValueError, match=message):
-        host.launch(print, **arguments)
+        launch(print, **arguments)
 
 
 @pytest.mark.usefixtures("group_of_one")
@@ -88,7 +88,7 @@ def test_cpu_model_is_wrapped_without_device_ids():
 @pytest.mark.usefixtures("group_of_one")
 def test_a_left_group_is_forgotten():
     comm._LOCAL_PROCESS_GROUP = comm._get_global_gloo_group()
-    distributed.leave_process_group()
+    launching.leave_process_group()
     assert comm._LOCAL_PROCESS_GROUP is None
     assert comm._get_global_gloo_group.cache_info().currsize == 0
     assert not dist.is_initialized()

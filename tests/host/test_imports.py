@@ -12,6 +12,7 @@ from fastreid.solver import build_optimizer
 
 from mmt_plugin import host
 from mmt_plugin.host import version
+from mmt_plugin.host_parts import PARTS
 from mmt_plugin.system import devices
 
 
@@ -22,7 +23,7 @@ def test_stand_ins_exist_only_while_importing():
 
 def test_repairing_twice_changes_nothing():
     before = (build_optimizer, defaults.build_optimizer, dict(vars(defaults)))
-    host.repair()
+    host.repair(PARTS)
     assert before == (build_optimizer, defaults.build_optimizer, dict(vars(defaults)))
 
 
@@ -45,11 +46,11 @@ def test_auto_device(monkeypatch, cuda):
     cfg = get_cfg()
     cfg.MODEL.DEVICE = "auto"
     cfg.freeze()
-    assert host.resolve_device(cfg) == cfg.MODEL.DEVICE == ("cuda" if cuda else "cpu")
+    assert devices.resolve_device(cfg) == cfg.MODEL.DEVICE == ("cuda" if cuda else "cpu")
     assert cfg.is_frozen()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cuda:3"
-    assert host.resolve_device(cfg) == "cuda:3"
+    assert devices.resolve_device(cfg) == "cuda:3"
 
 
 @pytest.mark.parametrize(

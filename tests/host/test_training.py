@@ -1,5 +1,6 @@
 """The loop ends as it should: exceptions, finished runs, short runs, mixed precision on the CPU."""
 
+import dataclasses
 import logging
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from fastreid.engine import DefaultTrainer, HookBase
 from toy_trainer import Quadratic, toy_trainer
 
-from mmt_plugin.host import training
+from mmt_plugin.host import parts, training
+from mmt_plugin.system import devices
 
 
 class Recorder(HookBase):
@@ -77,7 +79,8 @@ def test_trainers_optimizer_can_be_replaced(cfg):
 
 @pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_mixed_precision_on_the_cpu(cfg, monkeypatch, native, dtype):
-    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: native)
+    changed = dataclasses.replace(parts.given, cpu_has_bfloat16=lambda: native)
+    monkeypatch.setattr(parts, "given", changed)
     cfg.SOLVER.AMP.ENABLED = True
     trainer = toy_trainer(cfg, [1.0], epochs=1)
     seen = []
@@ -96,13 +99,13 @@ def test_mixed_precision_on_the_cpu(cfg, monkeypatch, native, dtype):
 def test_precision_on_the_cpu_is_asked_and_logged_once(monkeypatch):
     lines = []
     monkeypatch.setattr(
-        logging.getLogger("fastreid.mmt.host"), "warning", lambda text, *args: lines.append(text % args)
+        logging.getLogger("fastreid.mmt.devices"), "warning", lambda text, *args: lines.append(text % args)
     )
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    training.cpu_has_bfloat16.cache_clear()
-    assert [training.cpu_has_bfloat16() for _ in range(2)] == [False, False]
-    training.cpu_has_bfloat16.cache_clear()
+    devices.cpu_has_bfloat16.cache_clear()
+    assert [devices.cpu_has_bfloat16() for _ in range(2)] == [False, False]
+    devices.cpu_has_bfloat16.cache_clear()
     assert len(lines) == 1
     assert "float32" in lines[0]
 

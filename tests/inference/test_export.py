@@ -33,7 +33,8 @@ import torch
 plugin = types.ModuleType("mmt_plugin")
 plugin.__path__ = [sys.argv[1]]
 sys.modules["mmt_plugin"] = plugin
-importlib.import_module("mmt_plugin.host").repair()
+host, parts = (importlib.import_module(f"mmt_plugin.{name}") for name in ("host", "host_parts"))
+host.repair(parts.PARTS)
 
 from fastreid.config import get_cfg
 from fastreid.engine import DefaultPredictor, DefaultTrainer

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from two_rank_sda import train_and_report
 
-from mmt_plugin import host
+from mmt_plugin.system.launch import launch
 
 
 def test_two_processes_translate_as_one(sda_config, tmp_path):
@@ -21,7 +21,7 @@ def test_two_processes_translate_as_one(sda_config, tmp_path):
         "SOLVER__BASE_LR": 1e-5,
     }
     together = sda_config(OUTPUT_DIR=str(tmp_path / "two"), **settings)
-    host.launch(train_and_report, 2, args=(together,), device="cpu")
+    launch(train_and_report, 2, args=(together,), device="cpu")
     alone = sda_config(OUTPUT_DIR=str(tmp_path / "one"), **settings)
     train_and_report(alone)
     first, second, one = (

@@ -22,7 +22,7 @@ from mmt_plugin.config import load_config
 from mmt_plugin.data.build import LabelledLoader, build_train_loader
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.data.transforms import build_train_transform, seeded
-from mmt_plugin.host import keep_freed_memory
+from mmt_plugin.system.memory import keep_freed_memory
 
 from .measure import seconds
 

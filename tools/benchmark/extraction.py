@@ -12,7 +12,8 @@ from tabulate import tabulate
 
 from mmt_plugin.config import load_config
 from mmt_plugin.engine.features import extract_features
-from mmt_plugin.host import keep_freed_memory, resolve_device
+from mmt_plugin.system.devices import resolve_device
+from mmt_plugin.system.memory import keep_freed_memory
 
 from .measure import seconds
 

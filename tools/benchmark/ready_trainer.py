@@ -19,8 +19,8 @@ from mmt_plugin.config import source_batch_size
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.hooks.pseudo_labels import PseudoLabelHook
 from mmt_plugin.engine.hooks.source_classes import SourceClassesHook
-from mmt_plugin.host import resolve_device
 from mmt_plugin.modeling.layers import SOURCE, TARGET
+from mmt_plugin.system.devices import resolve_device
 
 # The trainer needs data sets to start with; no image of theirs is measured.
 SMALL_WORLD = [

@@ -15,8 +15,8 @@ from fastreid.utils.events import EventWriter, JSONWriter
 from torch import Tensor
 
 from mmt_plugin.data.dataset import Item, images_digest
-from mmt_plugin.host.hooks import written_until
 from mmt_plugin.runs.recipe import RESUME_FREE_KEYS, recipe_changes
+from mmt_plugin.runs.scalars import written_until
 from mmt_plugin.weights.network import CheckpointError
 
 # Values that any writer of fastreid smooths over.

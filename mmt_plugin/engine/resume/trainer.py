@@ -10,8 +10,8 @@ from fastreid.utils.events import EventWriter
 from torch import nn
 
 from mmt_plugin.data.dataset import Item
-from mmt_plugin.host import keep_freed_memory
 from mmt_plugin.report.wandb_writer import WandbWriter
+from mmt_plugin.system.memory import keep_freed_memory
 
 from .checkpointer import refuse_overwriting
 from .run_state import RunState

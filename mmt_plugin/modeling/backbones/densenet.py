@@ -9,7 +9,6 @@ from torchvision.models import densenet
 
 from mmt_plugin.weights.backbones import fill_backbone
 from mmt_plugin.weights.download import load_from_url
-from mmt_plugin.weights.files import load_weights
 
 IBN_WEIGHTS = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 # MODEL.BACKBONE.DEPTH -> torchvision's model and its weights, and the file of published IBN-a weights.
@@ -64,8 +63,8 @@ class DenseNet(nn.Module):
 def build_densenet_backbone(cfg: CfgNode) -> DenseNet:
     """DenseNet from MODEL.BACKBONE: DEPTH 121x or 169x, WITH_IBN, LAST_STRIDE, NORM (BN or syncBN), PRETRAIN.
 
-    PRETRAIN_PATH names a checkpoint in the layout of torchvision or of IBN-Net; without it, ImageNet weights
-    are downloaded, IBN-Net's for WITH_IBN, else torchvision's.
+    With PRETRAIN, ImageNet weights are downloaded, IBN-Net's for WITH_IBN, else torchvision's; a file that
+    PRETRAIN_PATH names is loaded by whoever builds a backbone from a configuration.
 
     Raises:
         ValueError: naming the key, if DEPTH or NORM is none of those.
@@ -78,9 +77,7 @@ def build_densenet_backbone(cfg: CfgNode) -> DenseNet:
         raise ValueError(f"MODEL.BACKBONE.NORM is {backbone.NORM!r}; a DenseNet has BN or syncBN")
     make, torchvision_weights, ibn_file = DEPTHS[backbone.DEPTH]
     model = DenseNet(make().features, backbone.WITH_IBN, backbone.LAST_STRIDE)
-    if backbone.PRETRAIN and backbone.PRETRAIN_PATH:
-        fill_backbone(model, load_weights(backbone.PRETRAIN_PATH), backbone.PRETRAIN_PATH, backbone.NAME)
-    elif backbone.PRETRAIN:
+    if backbone.PRETRAIN:
         url = IBN_WEIGHTS + ibn_file if backbone.WITH_IBN else torchvision_weights.IMAGENET1K_V1.url
         fill_backbone(model, load_from_url(url, check_hash=True), url, backbone.NAME)
     return nn.SyncBatchNorm.convert_sync_batchnorm(model) if backbone.NORM == "syncBN" else model
