@@ -22,3 +22,7 @@ class UnknownNameError(UserError, KeyError):
 
     # A KeyError shows its message quoted, as if it were a key.
     __str__ = Exception.__str__
+
+
+class UsageError(UserError, ValueError):
+    """A command line that cannot be meant: options that are missing, or that do not go together."""

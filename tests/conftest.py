@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny built-in world, tiny configs."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from tiny import REPOSITORY, TINY, as_options
 
 from mmt_plugin import data
+from mmt_plugin.commands.line import main
 from mmt_plugin.config import load_config
 
 
@@ -38,6 +40,39 @@ def tiny_config(datasets_root, monkeypatch, tmp_path):
 
     yield make
     data.configure(load_config(REPOSITORY / "configs" / "synthetic" / "plaza2metro_mmt.yml"))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended.
+
+    Attributes:
+        status: its exit status.
+        out, err: what it printed.
+    """
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """A function: a verb and its words -> how the command ended, called in this process."""
+    # They would give fastreid's logger handlers that outlive the test.
+    monkeypatch.setattr("fastreid.engine.default_setup", lambda cfg, args: None)
+    monkeypatch.setattr("fastreid.utils.logger.setup_logger", lambda *_, **__: None)
+    monkeypatch.setattr("mmt_plugin.commands.job.default_setup", lambda cfg, args: None)
+
+    def call(verb: str, *words: object) -> Ended:
+        capsys.readouterr()
+        try:
+            status = main([verb, *map(str, words)])
+        except SystemExit as stop:  # argparse's
+            status = stop.code
+        return Ended(status, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture

@@ -1,56 +1,12 @@
 #!/usr/bin/env python
-"""Tables of finished runs beside published numbers, a task at a time.
+"""`mmt leaderboard`, from a checkout: see mmt_plugin/commands/leaderboard.py."""
 
-    python tools/leaderboard.py logs/mmt/market2duke logs/seeds/*/mmt
-    python tools/leaderboard.py --format latex logs/mmt/* logs/entry
-
-A folder is a run's, or what tools/evaluate.py --output names.
-Runs that differ in their seeds only are one row, with mean and standard deviation. "measured" rows are the
-runs named; "published" ones were read elsewhere, as their references say, and were not run here.
-"""
-
-from mmt_plugin.config import ConfigError, load_config  # (first: it makes fastreid importable)
-
-# isort: split
-import argparse
 import sys
 from pathlib import Path
 
-from mmt_plugin.report.leaderboard import FORMATS, LeaderboardError, Result, leaderboard, results_of
-from mmt_plugin.runs.description import describe_run
-from mmt_plugin.runs.run import read_results
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the checkout is not installed
 
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="folder of a finished run, or of an evaluation"
-    )
-    parser.add_argument("--format", choices=FORMATS, default="text", help="of the tables")
-    return parser.parse_args()
-
-
-def read_run(folder: str) -> list[Result]:
-    """A run's results. What a run of an earlier version did not record of itself is read from its
-    configuration, which does not tell the number of processes and thus the images per BN.
-    """
-    record = read_results(folder)
-    run = record.get("run")
-    if run is None:
-        run = {**describe_run(load_config(Path(folder, "config.yaml"))), "images_per_bn": None}
-    return results_of(folder, record, run)
-
-
-def main() -> None:
-    arguments = parse_arguments()
-    try:
-        results = [result for folder in arguments.runs for result in read_run(folder)]
-        print(leaderboard(results, arguments.format))
-    except (ConfigError, LeaderboardError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
-
+from mmt_plugin.commands.line import tool
 
 if __name__ == "__main__":
-    main()
+    sys.exit(tool("leaderboard"))

@@ -1,63 +1,12 @@
 #!/usr/bin/env python
-"""Copy a data set's training images into a folder, under numbers in random order: what is left are pictures.
+"""`mmt strip-labels`, from a checkout: see mmt_plugin/commands/strip_labels.py."""
 
-    python tools/strip_labels.py SynthMetro crops
-
-To try adaptation to own, unlabelled crops with a data set whose labels are known, and held back until the
-end.
-"""
-
-from mmt_plugin import add_mmt_config  # noqa: F401  (first: it makes fastreid importable)
-
-# isort: split
-import argparse
-import random
-import shutil
 import sys
 from pathlib import Path
 
-from mmt_plugin.data.build import training_items
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the checkout is not installed
 
-
-def strip_labels(paths: list[str], folder: Path, seed: int = 1) -> int:
-    """Copy image files as 000000.jpg, 000001.jpg, ... in random order; modification times are not copied.
-
-    Args:
-        paths: of the images.
-        folder: to copy to; is made.
-        seed: of the order.
-
-    Returns:
-        The number of images.
-
-    Raises:
-        FileExistsError: the folder holds something already.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise FileExistsError(f"{str(folder)!r} is not empty: name a new folder")
-    order = sorted(paths)
-    random.Random(seed).shuffle(order)
-    for number, path in enumerate(order):
-        shutil.copyfile(path, folder / f"{number:06d}{Path(path).suffix.lower()}")
-    return len(order)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("dataset", help="registered name, found below FASTREID_DATASETS")
-    parser.add_argument("folder", type=Path, help="new folder for the copies")
-    parser.add_argument("--seed", type=int, default=1, help="of their order")
-    arguments = parser.parse_args()
-    paths = [item[0] for item in training_items([arguments.dataset])]
-    try:
-        count = strip_labels(paths, arguments.folder, arguments.seed)
-    except FileExistsError as error:
-        sys.exit(f"error: {error}")
-    print(f"{count} images in {arguments.folder}")
-
+from mmt_plugin.commands.line import tool
 
 if __name__ == "__main__":
-    main()
+    sys.exit(tool("strip-labels"))

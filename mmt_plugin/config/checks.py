@@ -8,9 +8,10 @@ from functools import reduce
 from fastreid.config import CfgNode
 from fastreid.layers import any_softmax
 
-from mmt_plugin.errors import UserError
 from mmt_plugin.pseudo_labels import METHODS
 
+from .architecture import SDA, is_a
+from .errors import ConfigError
 from .relations import (
     Rule,
     batches_rules,
@@ -97,17 +98,13 @@ EVALUATION_CHOICES = {"TEST.RERANK.POWER": (1, 2)}
 SDA_INTERVALS = {"SDA.SELF_SIMILARITY.MARGIN": "(0, 2]"}
 
 
-class ConfigError(UserError, ValueError):
-    """A configuration that cannot work; the message names the keys and what to change."""
-
-
 def check_config(cfg: CfgNode) -> None:
     """Refuse combinations that cannot train, before any data is read.
 
     Raises:
         ConfigError: naming the keys and their values.
     """
-    if cfg.MODEL.META_ARCHITECTURE == "StructuredDomainAdaptation":
+    if is_a(cfg, SDA):
         rules = [*_tables(cfg, SDA_CHOICES, SDA_MINIMA, SDA_INTERVALS), *sda_rules(cfg)]
     else:
         rules = [

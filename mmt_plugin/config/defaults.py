@@ -32,6 +32,9 @@ def _host_nodes(_C: CfgNode) -> None:
     # Dropout between the BNNeck feature and the classifier, in training. The MMT authors suggest trying 0.5.
     _C.MODEL.HEADS.DROPOUT = 0.0
 
+    # Modules and files of yours that a run was made with (--import): a record, because of which nothing is
+    # imported.
+    _C.IMPORTS = ()
     # Seed of everything random in a run: weights, batches, augmentation.
     _C.SEED = 1
     # Target domain(s), whose identity labels are never used for training. DATASETS.NAMES is the labelled

@@ -7,8 +7,8 @@ from os import PathLike
 
 from fastreid.config import CfgNode, get_cfg
 
-from .checks import ConfigError
 from .defaults import add_mmt_config
+from .errors import ConfigError
 
 
 def load_config(config_file: str | PathLike, opts: Sequence = ()) -> CfgNode:

@@ -11,6 +11,7 @@ from fastreid.config import CfgNode
 from torch import Tensor, nn
 
 from mmt_plugin.config import load_config
+from mmt_plugin.config.architecture import check_registered
 from mmt_plugin.errors import UserError
 from mmt_plugin.modeling.network import build_network
 from mmt_plugin.runs.record import chosen_model
@@ -110,6 +111,7 @@ def load_trained(model: ModelFile) -> PixelsToFeatures:
     Raises:
         CheckpointError: the weights do not fit the configuration, or are of no backbone and head.
     """
+    check_registered(model.cfg, inference=True)
     cfg = model.cfg.clone()
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAIN = False

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from mmt_plugin import data
 from mmt_plugin.challenge.ensemble import RunFeatures
 from mmt_plugin.config import ConfigError, load_config
+from mmt_plugin.config.architecture import MMT, check_registered, is_a
 from mmt_plugin.data.build import build_dataset, build_extraction_loader
 from mmt_plugin.data.datasets.cameras import camera_domains
 from mmt_plugin.engine.trainer import domain_of, load_for_evaluation, without_pretraining
@@ -74,6 +75,7 @@ def load_run(path: str, settings: CfgNode | None = None) -> Run:
     if not config_file.is_file():
         raise ConfigError(f"{path} is no run: there is no {config_file}")
     cfg = load_config(config_file)
+    check_registered(cfg)
     weights = Path(path)
     if weights == folder:
         weights = folder / chosen_model(cfg)
@@ -96,7 +98,7 @@ def load_model(run: Run) -> nn.Module:
     Raises:
         CheckpointError: the weights do not fit the configuration.
     """
-    if run.cfg.MODEL.META_ARCHITECTURE == "MutualMeanTeaching":
+    if is_a(run.cfg, MMT):
         return load_for_evaluation(run.cfg)
     keep_freed_memory(run.cfg.MODEL.DEVICE)
     model = DefaultTrainer.build_model(without_pretraining(run.cfg))

@@ -2,7 +2,6 @@
 
 import math
 import re
-import runpy
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 from fastreid.engine import DefaultTrainer
 from recipes import CONFIGS, RECIPES, SDA_RECIPES, is_ours, load
-from tiny import REPOSITORY, as_options
+from tiny import as_options
 
 from mmt_plugin import data
 from mmt_plugin.config import load_config
@@ -167,19 +166,15 @@ def write_translation(name: str) -> None:
         ("mmt_plus/personx2visda20_resnet50_ibn", "VisDA20"),
     ],
 )
-def test_missing_folder_ends_in_one_sentence(recipe, missing, use_datasets, tmp_path, monkeypatch):
+def test_missing_folder_ends_in_one_sentence(recipe, missing, use_datasets, tmp_path, command):
     root = tmp_path / "datasets"
     for name, write in miniature.WRITERS.items():
         if name != missing:
             write(root)
     use_datasets(root)
-    # It would give fastreid's logger handlers that outlive the test.
-    monkeypatch.setattr("fastreid.engine.default_setup", lambda cfg, args: None)
     options = as_options({**TINY, "OUTPUT_DIR": tmp_path / "run"})
-    command = ["train_net.py", "--config-file", CONFIGS / f"{recipe}.yml", *options]
-    monkeypatch.setattr("sys.argv", [str(word) for word in command])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(REPOSITORY / "tools" / "train_net.py"), run_name="__main__")
-    message = str(stop.value)
+    ended = command("train", "--config-file", CONFIGS / f"{recipe}.yml", *options)
+    assert ended.status == 2
+    message = ended.err.strip()
     assert all(part in message for part in (missing, str(root), "FASTREID_DATASETS"))
     assert "\n" not in message

@@ -8,9 +8,10 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from fastreid.engine import default_argument_parser
 from tiny import REPOSITORY
 
+from mmt_plugin.commands import VERBS
+from mmt_plugin.commands.line import parser_of, script_of
 from mmt_plugin.config import check_config, load_config
 from mmt_plugin.runs.recipe import flatten
 
@@ -43,13 +44,11 @@ def is_key(name: str) -> bool:
 @cache
 def options_of(tool: str) -> frozenset[str]:
     """Options that a tool's parser knows."""
-    sources = [REPOSITORY / tool]
-    if tool == "tools/benchmark":
-        sources += (REPOSITORY / "mmt_plugin" / "benchmarks").glob("*.py")
-    words = [word for path in sources for word in re.findall(r"\"(--[a-z][a-z-]*)\"", path.read_text())]
-    if tool == "tools/train_net.py":
-        words += [word for action in default_argument_parser()._actions for word in action.option_strings]
-    return frozenset([*words, "--help"])
+    verb = next((verb for verb in VERBS if f"tools/{script_of(verb)}" == tool), None)
+    if verb is None:
+        words = re.findall(r"\"(--[a-z][a-z-]*)\"", (REPOSITORY / tool).read_text())
+        return frozenset([*words, "--help"])
+    return frozenset(parser_of(verb, tool)._option_string_actions)
 
 
 def code_spans(page: Path) -> list[str]:

@@ -1,7 +1,6 @@
 """From crops to a model: runs on own folders and lists, with what they know and what they do not."""
 
 import json
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +8,12 @@ import pytest
 from tiny import REPOSITORY, TINY, as_options
 
 from mmt_plugin import data
+from mmt_plugin.commands.strip_labels import strip_labels
 from mmt_plugin.data.build import training_items
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.engine import MMTTrainer, load_for_evaluation
 from mmt_plugin.engine.hooks.pseudo_labels import PseudoLabelHook
 from mmt_plugin.engine.pipeline import train
-
-strip_labels = runpy.run_path(str(REPOSITORY / "tools" / "strip_labels.py"))["strip_labels"]
 
 
 @pytest.fixture
@@ -112,15 +110,11 @@ def test_cameras_that_are_not_known_cannot_be_compared(own_config, crops):
         ),
     ],
 )
-def test_mistakes_end_in_one_sentence(crops, tmp_path, monkeypatch, options, message):
-    # It would give fastreid's logger handlers that outlive the test.
-    monkeypatch.setattr("fastreid.engine.default_setup", lambda cfg, args: None)
+def test_mistakes_end_in_one_sentence(crops, tmp_path, command, options, message):
     settings = {**TINY, "OUTPUT_DIR": tmp_path / "run", "DATASETS.TARGETS": (f"folder:{crops}",)}
-    command = ["train_net.py", "--config-file", REPOSITORY / "configs" / "own" / "folder_no_source.yml"]
+    config = REPOSITORY / "configs" / "own" / "folder_no_source.yml"
     flags = [word for word in options if word.startswith("--")]
     words = [word.format(folder=crops) for word in options if not word.startswith("--")]
-    command += [*flags, *as_options(settings), *words]
-    monkeypatch.setattr("sys.argv", [str(word) for word in command])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(REPOSITORY / "tools" / "train_net.py"), run_name="__main__")
-    assert str(stop.value).startswith(message.format(folder=crops))
+    ended = command("train", "--config-file", config, *flags, *as_options(settings), *words)
+    assert ended.status == 2
+    assert ended.err.startswith(message.format(folder=crops))

@@ -1,12 +1,13 @@
 """The doctor on a healthy machine, and on broken ones."""
 
-import importlib.util
 import subprocess
 import sys
 
 import miniature
 import pytest
 from tiny import REPOSITORY
+
+from mmt_plugin.commands import doctor
 
 TOOL = REPOSITORY / "tools" / "doctor.py"
 # A machine without some modules and distributions, named on the command line.
@@ -39,22 +40,11 @@ def without(*names: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.fixture
-def doctor(monkeypatch):
-    """The tool as a module, to be called in this process."""
-    monkeypatch.setattr("sys.argv", ["doctor.py"])
-    spec = importlib.util.spec_from_file_location("doctor", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_healthy_machine(doctor, tmp_path, monkeypatch, capsys):
+def test_a_healthy_machine(command, tmp_path, monkeypatch):
     miniature.write_market(tmp_path)
     (tmp_path / "veri").mkdir()
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
-    doctor.main()
-    out = capsys.readouterr().out
+    out = command("doctor").out
     assert "! " not in out
     assert "MODEL.DEVICE auto" in out
     assert "threads" in out
@@ -66,7 +56,7 @@ def test_a_healthy_machine(doctor, tmp_path, monkeypatch, capsys):
     assert "Training can work" in out
 
 
-def test_every_data_set_of_a_recipe_is_looked_for(doctor):
+def test_every_data_set_of_a_recipe_is_looked_for():
     assert set(miniature.WRITERS) <= set(doctor.dataset_names())
 
 
@@ -87,7 +77,7 @@ def test_without_what_training_needs(missing, remedy):
     assert "Training cannot work" in done.stdout.splitlines()[-1]
 
 
-def test_what_is_too_old_is_named_with_its_remedy(doctor, monkeypatch, capsys):
+def test_what_is_too_old_is_named_with_its_remedy(monkeypatch, capsys):
     versions = {"fastreid": "1.3.0", "torch": "1.13.1+cu117", "numpy": None, "onnx": None}
     real = doctor.version_of
     monkeypatch.setattr(doctor, "version_of", lambda name: versions.get(name, real(name)))

@@ -66,7 +66,7 @@ def test_a_malformed_submission_ends_with_one_sentence(here, files):
     lines = (files / "example_validation_result.txt").read_text().splitlines()
     (files / "short.txt").write_text("\n".join(lines[:-1]))
     process = here("evaluate.py", *submission_arguments(files, "short.txt"))
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert process.stdout.strip().endswith("short.txt: 376 lines, but the query index lists 377 images")
     assert "Traceback" not in process.stdout
 
@@ -119,7 +119,7 @@ def test_an_entry_from_training_to_the_leaderboard(here, tiny_config, datasets_r
     assert (entry / "result.zip").is_file()
 
     mixed = here("evaluate.py", runs[0], camera, "--config-file", EVALUATE, *OPTS)
-    assert mixed.returncode == 1
+    assert mixed.returncode == 2
     assert mixed.stdout.strip().splitlines()[-1].startswith(f"error: {camera} is a camera model")
 
     table = here("leaderboard.py", *runs, entry, "--format", "markdown")
@@ -131,7 +131,7 @@ def test_an_entry_from_training_to_the_leaderboard(here, tiny_config, datasets_r
     assert f"| {values[4]:.1f} " in entered
     check_challenge_sets(here, runs[0], datasets_root, tmp_path / "visda")
     unfinished = here("leaderboard.py", tmp_path)
-    assert unfinished.returncode == 1
+    assert unfinished.returncode == 2
     assert f"error: {tmp_path}: there is no results.json" in unfinished.stdout
 
 
@@ -145,6 +145,6 @@ def test_an_entry_from_training_to_the_leaderboard(here, tiny_config, datasets_r
 )
 def test_mistakes_are_explained(here, arguments, message):
     process = here("evaluate.py", *arguments)
-    assert process.returncode != 0
+    assert process.returncode == 2
     assert message in process.stdout
     assert "Traceback" not in process.stdout

@@ -1,5 +1,6 @@
 """The command that exports a run, and every tool's help."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -22,20 +23,8 @@ def finished_run(tiny_config) -> Path:
     return folder
 
 
-@pytest.fixture
-def export(monkeypatch):
-    """A function: the arguments of tools/export.py -> it, called in this process."""
-
-    def call(*arguments: object) -> None:
-        monkeypatch.setattr("sys.argv", ["export.py", *map(str, arguments)])
-        runpy.run_path(str(REPOSITORY / "tools" / "export.py"), run_name="__main__")
-
-    return call
-
-
-def test_it_prints_the_difference_and_the_folder(finished_run, export, capsys):
-    export(finished_run, "--format", "torchscript")
-    out = capsys.readouterr().out
+def test_it_prints_the_difference_and_the_folder(finished_run, command):
+    out = command("export", finished_run, "--format", "torchscript").out
     assert "largest difference of a feature: " in out
     assert "(limit 0.0001)" in out
     assert f"written: {finished_run / 'export_torchscript'}" in out
@@ -43,24 +32,24 @@ def test_it_prints_the_difference_and_the_folder(finished_run, export, capsys):
     assert names == ["config.yaml", "model.torchscript"]
 
 
-def test_a_difference_is_a_failure(finished_run, export, monkeypatch):
+def test_a_difference_is_a_failure(finished_run, command, monkeypatch):
     monkeypatch.setattr("mmt_plugin.inference.exports.TOLERANCE", -1.0)
     before = sorted(finished_run.iterdir())
-    with pytest.raises(SystemExit, match=r"error: the features of the safetensors file differ") as stop:
-        export(finished_run, "--format", "safetensors")
-    assert isinstance(stop.value.code, str)  # printed, and exit status 1
+    ended = command("export", finished_run, "--format", "safetensors")
+    assert ended.status == 2
+    assert ended.err.startswith("error: the features of the safetensors file differ")
     assert sorted(finished_run.iterdir()) == before
 
 
-def test_mistakes_end_with_one_sentence(finished_run, export, tmp_path):
-    for source, message in (
-        (tmp_path / "nowhere", "does not exist"),
-        (tmp_path, r"holds no config\.yaml"),
+def test_mistakes_end_with_one_sentence(finished_run, command, tmp_path):
+    for source, images, message in (
+        (tmp_path / "nowhere", [], "does not exist"),
+        (tmp_path, [], r"holds no config\.yaml"),
+        (finished_run, ["--images", tmp_path / "none.jpg"], r"none\.jpg cannot be read as an image"),
     ):
-        with pytest.raises(SystemExit, match=f"error: .*{message}"):
-            export(source, "--format", "safetensors")
-    with pytest.raises(SystemExit, match=r"error: .*none\.jpg cannot be read as an image"):
-        export(finished_run, "--format", "safetensors", "--images", tmp_path / "none.jpg")
+        ended = command("export", source, "--format", "safetensors", *images)
+        assert ended.status == 2
+        assert re.match(f"error: .*{message}", ended.err)
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -1,11 +1,8 @@
 """Pictures stripped of what is known of them."""
 
-import runpy
-
 import pytest
-from tiny import REPOSITORY
 
-strip_labels = runpy.run_path(str(REPOSITORY / "tools" / "strip_labels.py"))["strip_labels"]
+from mmt_plugin.commands.strip_labels import strip_labels
 
 
 def test_only_the_pictures_are_left(tmp_path):

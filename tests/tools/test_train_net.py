@@ -104,7 +104,7 @@ def test_mistakes_end_with_one_sentence(call, tmp_path, options, message):
         *tiny(OUTPUT_DIR=tmp_path / "run"),
         *options,
     )
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert process.stdout.strip().splitlines()[-1].startswith(message)
 
 

@@ -86,7 +86,7 @@ def test_a_run_keeps_its_folder_does_not_grow_and_stops_when_asked(start, datase
     run = start()
     config = (run.folder / "config.yaml").read_bytes()
     second = Run(run.folder, datasets_root, "--resume", SEED=7)
-    assert second.wait() == 1
+    assert second.wait() == 2
     line = re.search(r"error: OUTPUT_DIR.*in use.*", run.text()).group()
     assert f"in use by another run (process {run.process.pid})" in line
     assert (run.folder / "config.yaml").read_bytes() == config
