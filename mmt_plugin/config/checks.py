@@ -16,6 +16,7 @@ from .relations import (
     Rule,
     batches_rules,
     cache_rules,
+    combineall_rules,
     evaluation_rules,
     joint_rules,
     labels_rules,
@@ -114,9 +115,16 @@ def check_config(cfg: CfgNode) -> None:
             *batches_rules(cfg),
             *labels_rules(cfg),
             *joint_rules(cfg),
+            *combineall_rules(cfg),
+        ]
+    _refuse(
+        [
+            *_tables(cfg, TRUST_CHOICES, EVERY_RUN_MINIMA, EVERY_RUN_INTERVALS),
+            *rules,
+            *cache_rules(cfg),
             *own_data_rules(cfg),
         ]
-    _refuse([*_tables(cfg, TRUST_CHOICES, EVERY_RUN_MINIMA, EVERY_RUN_INTERVALS), *rules, *cache_rules(cfg)])
+    )
 
 
 def check_evaluation(cfg: CfgNode) -> None:

@@ -84,8 +84,15 @@ def _own_data(_C: CfgNode) -> None:
     # What paths below a folder: data set tell: a regular expression, searched for in each, with one or more
     # of the named groups (?P<camera>...), (?P<tracklet>...), (?P<id>...). Empty: nothing.
     own.PATTERN = ""
-    # The same for names in its labelled `query` and `gallery` folders. The default reads Market-1501's names.
+    # The same for its labelled `query` and `gallery` folders: searched for in the files' names, or, where no
+    # name tells it, in the paths below the folder: r"(?P<id>[^/]+)/[^/]+$" reads query/<id>/x.jpg. The
+    # default reads Market-1501's names.
     own.TEST_PATTERN = r"(?P<id>-?\d+)_c(?P<camera>\d+)"
+    # Whether links to folders, in a folder: data set, may lead out of it.
+    own.FOLLOW_LINKS = False
+    # What holds for one folder: data set in place of the keys above: a list of entries
+    # ["folder:<path>", KEY, value].
+    own.SETS = []
 
 
 def _method(_C: CfgNode) -> None:

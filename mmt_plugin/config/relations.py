@@ -1,15 +1,14 @@
 """What keys demand of each other: each rule a condition, and the sentence to say where it does not hold."""
 
-import re
 from collections.abc import Iterator
 
 from fastreid.config import CfgNode
 
-from mmt_plugin.data.datasets.own.names import GROUPS, is_own
+from mmt_plugin.data.datasets.own.names import is_own
+from mmt_plugin.data.datasets.own.options import option_rules
+from mmt_plugin.data.named import named_sets
 
 Rule = tuple[bool, str]
-
-PATTERN_KEYS = ("PATTERN", "TEST_PATTERN")
 
 
 def source_batch_size(cfg: CfgNode) -> int:
@@ -181,43 +180,30 @@ def joint_rules(cfg: CfgNode) -> Iterator[Rule]:
 
 def own_data_rules(cfg: CfgNode) -> Iterator[Rule]:
     """Folders and lists of crops."""
-    own = cfg.DATASETS.OWN
-    groups = {key: _groups(own[key]) for key in PATTERN_KEYS}
-    for key in PATTERN_KEYS:
-        yield (
-            groups[key] is not None,
-            f"DATASETS.OWN.{key} is {own[key]!r}, which is no regular expression",
-        )
-        yield (
-            set(groups[key] or ()) <= set(GROUPS),
-            f"DATASETS.OWN.{key} is {own[key]!r}; the groups it may name are {', '.join(GROUPS)}",
-        )
-    yield (
-        not own.PATTERN or groups["PATTERN"] != (),
-        f"DATASETS.OWN.PATTERN is {own.PATTERN!r}, which names no group; name one, like (?P<camera>...)",
-    )
-    yield (
-        groups["TEST_PATTERN"] is None or "id" in groups["TEST_PATTERN"],
-        f"DATASETS.OWN.TEST_PATTERN is {own.TEST_PATTERN!r}; evaluation needs the group (?P<id>...)",
-    )
-    yield (
-        not own.CAMERA_FOLDERS or "camera" not in (groups["PATTERN"] or ()),
-        "DATASETS.OWN.CAMERA_FOLDERS is True and DATASETS.OWN.PATTERN has a group camera: choose one",
-    )
-    for key in ("NAMES", "TARGETS", "TESTS"):
-        for name in cfg.DATASETS[key]:
+    sets = named_sets(cfg)
+    yield from option_rules(cfg, {name for names in sets.values() for name in names})
+    for key, names in sets.items():
+        for name in names:
             yield (
                 ":" not in name or (is_own(name) and name.partition(":")[2] != ""),
-                f"DATASETS.{key} has {name!r}; a name with a colon is 'folder:' or 'csv:' and a path",
+                f"{key} has {name!r}; a name with a colon is 'folder:' or 'csv:' and a path",
             )
 
 
-def _groups(pattern: str) -> tuple[str, ...] | None:
-    """Names of a regular expression's groups; None if it is no regular expression."""
-    try:
-        return tuple(re.compile(pattern).groupindex)
-    except re.error:
-        return None
+def combineall_rules(cfg: CfgNode) -> Iterator[Rule]:
+    """Query and gallery images among the training images."""
+    tested = sorted(set(cfg.DATASETS.NAMES) & set(cfg.DATASETS.TESTS))
+    yield (
+        not cfg.DATASETS.COMBINEALL or cfg.PSEUDO_LABELS.METHOD == "ground_truth",
+        "DATASETS.COMBINEALL is True, which would train on the query and gallery images of "
+        f"{', '.join(cfg.DATASETS.TARGETS)}: set it False. For the source models alone: "
+        "MMT.SOURCE.OPTS \"['DATASETS.COMBINEALL', True]\"",
+    )
+    yield (
+        not cfg.DATASETS.COMBINEALL or not tested,
+        "DATASETS.COMBINEALL is True, which would train on the query and gallery images of "
+        f"{', '.join(tested)}, which DATASETS.TESTS evaluates: set it False, or test on other sets",
+    )
 
 
 def cache_rules(cfg: CfgNode) -> Iterator[Rule]:

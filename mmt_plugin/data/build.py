@@ -1,5 +1,6 @@
 """Datasets by name, and loaders whose workers live as long as the run."""
 
+import difflib
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,7 +17,16 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from mmt_plugin.system.devices import batch_device
 
 from .cache import CachedFiles, is_cachable
-from .dataset import DatasetError, ImageFiles, Item, TestImages, TrainImages
+from .dataset import (
+    DatasetError,
+    ImageFiles,
+    Item,
+    MissingDatasetError,
+    TestImages,
+    TooFewImagesError,
+    TrainImages,
+)
+from .datasets.own.names import is_own
 from .erasing import erase
 from .processes import leave_ctrl_c_to_the_main_process
 from .samplers import IdentityBatchSampler, ShuffledBatchSampler
@@ -28,10 +38,40 @@ def build_dataset(name: str, **options: object) -> ImageDataset:
     """A registered dataset, read from below the folder that FASTREID_DATASETS names.
 
     Raises:
-        KeyError: if no dataset of that name is registered.
-        FileNotFoundError: if its folder is missing.
+        DatasetError: no data set of that name is registered, or it has other names or sizes than it can have.
+        MissingDatasetError: its folder is not there.
     """
-    return DATASET_REGISTRY.get(name)(root=os.getenv("FASTREID_DATASETS", "datasets"), **options)
+    check_name(name)
+    try:
+        return DATASET_REGISTRY.get(name)(root=os.getenv("FASTREID_DATASETS", "datasets"), **options)
+    except DatasetError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingDatasetError(str(error)) from error
+
+
+def check_name(name: str) -> None:
+    """Refuse a data set that is not registered.
+
+    Raises:
+        DatasetError: with the names that are like it, and how own data are written.
+    """
+    known = DATASET_REGISTRY._obj_map
+    if name in known:
+        return
+    if is_own(name):
+        raise DatasetError(f"{name!r} is not among the data sets of this configuration: name it in DATASETS")
+    lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=3)
+    hint = (
+        f"did you mean {' or '.join(lower[each] for each in near)}?"
+        if near
+        else (f"there are {', '.join(sorted(each for each in known if not is_own(each)))}.")
+    )
+    raise DatasetError(
+        f"there is no data set {name!r}; {hint} Own images are named 'folder:<path>', or, in a list, "
+        "'csv:<path>'"
+    )
 
 
 def training_items(names: Sequence[str], combineall: bool = False) -> list[Item]:
@@ -41,15 +81,23 @@ def training_items(names: Sequence[str], combineall: bool = False) -> list[Item]
     Raises:
         DatasetError: if there are none.
     """
-    items: list[Item] = []
-    for name in names:
-        dataset = build_dataset(name, combineall=combineall)
-        if comm.is_main_process():
+    datasets = [build_dataset(name, combineall=combineall) for name in names]
+    if comm.is_main_process():
+        for dataset in datasets:
             dataset.show_train()
-        items.extend(dataset.train)
-    if not items:
-        raise DatasetError(f"no training images in {', '.join(names)}")
-    return sorted(items)
+    return items_of(datasets)
+
+
+def items_of(datasets: Sequence[ImageDataset]) -> list[Item]:
+    """Training images of data sets, sorted by path.
+
+    Raises:
+        DatasetError: one of them has none.
+    """
+    empty = [type(dataset).__name__ for dataset in datasets if not dataset.train]
+    if empty or not datasets:
+        raise DatasetError(f"no training images in {', '.join(empty) or 'no data set'}")
+    return sorted(item for dataset in datasets for item in dataset.train)
 
 
 def training_tracklets(names: Sequence[str], items: Sequence[Item]) -> np.ndarray:
@@ -85,11 +133,11 @@ def epoch_length(cfg: CfgNode, num_images: int) -> int:
     """Iterations of one epoch.
 
     Raises:
-        ValueError: if one pass over the images does not fill a batch.
+        TooFewImagesError: if one pass over the images does not fill a batch.
     """
     iterations = cfg.SOLVER.ITERS_PER_EPOCH or num_images // cfg.SOLVER.IMS_PER_BATCH
     if iterations == 0:
-        raise ValueError(
+        raise TooFewImagesError(
             f"{num_images} training images do not fill a batch of {cfg.SOLVER.IMS_PER_BATCH} "
             "(SOLVER.IMS_PER_BATCH): "
             "lower it or set SOLVER.ITERS_PER_EPOCH"

@@ -1,11 +1,108 @@
-"""What a configuration asks of its data sets, checked before anything is trained."""
+"""What a configuration asks of its data sets, checked before anything is trained.
 
-from collections.abc import Sequence
+Data sets are listed, but no image is opened, and the built-in world is not drawn.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from fastreid.config import CfgNode
+from fastreid.data.datasets.bases import ImageDataset
+from fastreid.modeling.meta_arch.build import META_ARCH_REGISTRY
 
-from .build import build_dataset
-from .dataset import DatasetError, Item
+from mmt_plugin.modeling import MutualMeanTeaching
+from mmt_plugin.synthetic import only_looking
+
+from .build import build_dataset, check_name, epoch_length, items_of, training_tracklets
+from .dataset import DatasetError, Item, TooFewImagesError
+from .datasets import own
+from .named import NAMES, SOURCE_NAMES, TARGETS, TESTS, named_sets
+
+
+def check_sets(cfg: CfgNode, training: bool = True) -> None:
+    """Check every data set that a command will read: that it is there, can be listed, and has what the keys
+    ask of it. A mistake then ends the command at once, and not after the source models.
+
+    Args:
+        cfg: what `config.check_config` has accepted. Its own data sets are registered here.
+        training: whether it will be trained, and not only evaluated.
+
+    Raises:
+        DatasetError: naming the key and the set.
+    """
+    own.configure(cfg)
+    for key, names in named_sets(cfg).items():
+        for name in names:
+            with _blamed_on(key):
+                check_name(name)
+    with only_looking():
+        if training:
+            for key, names in _trained_on(cfg).items():
+                with _blamed_on(key):
+                    check_training_sets(cfg, key, names)
+        check_test_sets(cfg.DATASETS.TESTS)
+
+
+@contextmanager
+def _blamed_on(key: str) -> Iterator[None]:
+    """Put the key that named a set before what is wrong with it."""
+    try:
+        yield
+    except DatasetError as error:
+        raise type(error)(f"{key}: {error}") from error
+
+
+def _trained_on(cfg: CfgNode) -> dict[str, Sequence[str]]:
+    """The sets whose training images a run will read, its source stages included."""
+    names, targets = cfg.DATASETS.NAMES, cfg.DATASETS.TARGETS
+    architecture = META_ARCH_REGISTRY._obj_map.get(cfg.MODEL.META_ARCHITECTURE, object)
+    if not issubclass(architecture, MutualMeanTeaching):
+        return {NAMES: names, TARGETS: targets}
+    if cfg.PSEUDO_LABELS.METHOD == "ground_truth":
+        return {NAMES: names, TARGETS: targets} if cfg.MMT.TARGET_BN else {NAMES: names}
+    sets = {TARGETS: targets}
+    if cfg.MMT.JOINT.ENABLED:
+        sets[NAMES] = names
+    if cfg.MMT.SOURCE.PRETRAIN and not cfg.MMT.WEIGHTS:
+        named = named_sets(cfg)
+        key = SOURCE_NAMES if SOURCE_NAMES in named else NAMES
+        sets[key] = named[key]
+    return sets
+
+
+def check_training_sets(cfg: CfgNode, key: str, names: Sequence[str]) -> None:
+    """Refuse sets that cannot be trained on as DATASETS.TARGETS, or else as the labelled source.
+
+    Raises:
+        DatasetError: naming a set and what it lacks.
+    """
+    datasets = [build_dataset(name) for name in names]
+    items = items_of(datasets)
+    epoch_length(cfg, len(items))
+    if key == TARGETS:
+        check_target(cfg, items)
+    else:
+        check_identities(datasets)
+
+
+def check_target(cfg: CfgNode, items: Sequence[Item]) -> None:
+    """Refuse target images of which no clusters can be made, or which lack what a key compares.
+
+    Raises:
+        DatasetError: naming the key.
+    """
+    labels, targets = cfg.PSEUDO_LABELS, ", ".join(cfg.DATASETS.TARGETS)
+    if len(items) < 2:
+        raise TooFewImagesError(f"{targets} has one image, of which no clusters can be made")
+    if labels.METHOD == "kmeans" and len(items) < labels.KMEANS.NUM_CLUSTERS:
+        raise TooFewImagesError(
+            f"PSEUDO_LABELS.KMEANS.NUM_CLUSTERS is {labels.KMEANS.NUM_CLUSTERS}, more than the {len(items)} "
+            f"training images of {targets}"
+        )
+    check_cameras(cfg, items)
+    if labels.MUST_LINK:
+        training_tracklets(cfg.DATASETS.TARGETS, items)
 
 
 def check_cameras(cfg: CfgNode, items: Sequence[Item]) -> None:
@@ -23,17 +120,58 @@ def check_cameras(cfg: CfgNode, items: Sequence[Item]) -> None:
         )
 
 
+def check_identities(datasets: Sequence[ImageDataset]) -> None:
+    """Refuse a labelled source whose identities are not known, or are one.
+
+    Raises:
+        DatasetError: naming the set and, of own images, where identities would be looked for.
+    """
+    for dataset in datasets:
+        if isinstance(dataset, own.OwnDataset) and dataset.train:
+            dataset.require("id", "training on labels")
+    found = {item[1] for dataset in datasets for item in dataset.train}
+    if len(found) < 2:
+        names = ", ".join(type(dataset).__name__ for dataset in datasets)
+        raise TooFewImagesError(f"{names} has 1 identity: training on labels needs at least 2")
+
+
 def check_test_sets(names: Sequence[str]) -> None:
     """Build test sets once, so that a missing one is an error now and not after the first epochs.
 
     Raises:
-        DatasetError: a set has no query or gallery images.
+        DatasetError: a set has no query or gallery images, no query has a match, or an own list names files
+            that are not there.
     """
     for name in names:
-        dataset = build_dataset(name)
+        with _blamed_on(TESTS):
+            dataset = build_dataset(name)
         missing = [part for part in ("query", "gallery") if not getattr(dataset, part)]
         if missing:
             raise DatasetError(
                 f"DATASETS.TESTS names {name}, which has no {' and no '.join(missing)} images: add them, or "
                 "take it out of DATASETS.TESTS"
             )
+        _check_matches(name, dataset)
+        if own.is_own(name):
+            _check_files(name, dataset)
+
+
+def _check_matches(name: str, dataset: ImageDataset) -> None:
+    """Sets whose identities are secret have the same for all images, and are not measured."""
+    cameras: dict[object, set] = {}
+    for _, pid, camera in dataset.gallery:
+        cameras.setdefault(pid, set()).add(camera)
+    if len({*cameras, *(item[1] for item in dataset.query)}) < 2:
+        return
+    if not any(cameras.get(pid, set()) - {camera} for _, pid, camera in dataset.query):
+        raise DatasetError(
+            f"DATASETS.TESTS names {name}: no query identity appears in the gallery under another camera, so "
+            "nothing can be measured; check how identities and cameras are written in both"
+        )
+
+
+def _check_files(name: str, dataset: ImageDataset) -> None:
+    """A list may name what is not there; training images may be skipped then, test images may not."""
+    for path, *_ in [*dataset.query, *dataset.gallery]:
+        if not os.path.isfile(path):
+            raise DatasetError(f"DATASETS.TESTS names {name}, which lists {path!r}: there is no such file")

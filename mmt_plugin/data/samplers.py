@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
+from .dataset import TooFewImagesError
+
 Batch = list[tuple[int, int]]
 
 
@@ -128,7 +130,7 @@ class IdentityBatchSampler(EpochBatchSampler):
         """Draw from the given N labels from the next epoch on; -1 marks images that are left out.
 
         Raises:
-            ValueError: if fewer than two identities are left, so that no batch would hold a negative.
+            TooFewImagesError: if fewer than two identities are left, so that no batch would hold a negative.
         """
         labels = np.asarray(labels)
         if len(labels) != len(self.cameras):
@@ -137,7 +139,9 @@ class IdentityBatchSampler(EpochBatchSampler):
         order = used[np.argsort(labels[used], kind="stable")]
         members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
         if len(members) < 2:
-            raise ValueError(f"{len(members) if len(used) else 0} identities: training needs at least 2")
+            raise TooFewImagesError(
+                f"{len(members) if len(used) else 0} identities: training needs at least 2"
+            )
         self.members = members
 
     def index_batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -43,10 +43,12 @@ def sort_items() -> None:
 
 
 def _in_path_order(items):
-    """A list of (path, id, camera), or a function that makes one, sorted by path."""
+    """A list of (path, id, camera), or a function that makes one, sorted by path. Half of the host's data
+    sets append lists, which do not compare with the other half's tuples.
+    """
     if callable(items):
         return lambda: _in_path_order(items())
-    return sorted(items, key=lambda item: item[0])
+    return sorted(map(tuple, items), key=lambda item: item[0])
 
 
 def name_the_missing_folder() -> None:

@@ -1,8 +1,10 @@
-"""A procedural world of pedestrians, so that unsupervised re-ID can be tried without any download."""
+"""A procedural world of pedestrians, so that unsupervised re-ID can be tried without any download.
+
+What draws (`render`, `sheet`) is imported when a picture is drawn, not by configurations that name the world.
+"""
 
 from .datasets import SynthMetro, SynthPlaza
-from .sheet import contact_sheet
-from .spec import WorldSpec, add_synthetic_config, configure, current_spec, spec_from_config
+from .spec import WorldSpec, configure, current_spec, only_looking, spec_from_config
 from .store import ensure_domain
 from .world import DOMAINS, METRO, PLAZA
 
@@ -13,10 +15,9 @@ __all__ = [
     "SynthMetro",
     "SynthPlaza",
     "WorldSpec",
-    "add_synthetic_config",
     "configure",
-    "contact_sheet",
     "current_spec",
     "ensure_domain",
+    "only_looking",
     "spec_from_config",
 ]

@@ -11,9 +11,9 @@ from pathlib import Path
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from .spec import WorldSpec, current_all_queries, current_num_workers, current_spec
-from .store import ensure_domain
-from .world import DISTRACTOR_PID, DOMAINS, GALLERY, JUNK_PID, QUERY, TRAIN
+from .spec import WorldSpec, current_all_queries, current_may_render, current_num_workers, current_spec
+from .store import domain_folder, ensure_domain
+from .world import DISTRACTOR_PID, DOMAINS, GALLERY, JUNK_PID, QUERY, TRAIN, plan
 
 Item = tuple[str, int | str, int | str]
 
@@ -31,10 +31,12 @@ class SyntheticDataset(ImageDataset):
     domain_name: str
 
     def __init__(self, root: str = "datasets", spec: WorldSpec | None = None, **kwargs: object) -> None:
-        self.spec = spec or current_spec()
-        self.dataset_dir = str(
-            ensure_domain(root, DOMAINS[self.domain_name], self.spec, current_num_workers())
-        )
+        self.spec, self.domain = spec or current_spec(), DOMAINS[self.domain_name]
+        if current_may_render():
+            folder = ensure_domain(root, self.domain, self.spec, current_num_workers())
+        else:
+            folder = domain_folder(root, self.domain, self.spec)
+        self.dataset_dir = str(folder)
         query, gallery = self._read(QUERY), self._read(GALLERY)
         if current_all_queries():
             # The host never compares a query with images of the same person and camera, such as itself.
@@ -50,7 +52,7 @@ class SyntheticDataset(ImageDataset):
     def _read(self, folder: str, is_train: bool = False) -> list[Item]:
         """Lists a folder as the host does Market-1501: no junk, cameras from 0, training ids prefixed."""
         items: list[Item] = []
-        for path in sorted(Path(self.dataset_dir, folder).glob("*.jpg")):
+        for path in self._paths(folder):
             pid, camera = map(int, re.match(r"(-?\d+)_c(\d)", path.name).groups())
             if pid == JUNK_PID:
                 continue
@@ -62,6 +64,12 @@ class SyntheticDataset(ImageDataset):
             else:
                 items.append((str(path), pid, camera))
         return items
+
+    def _paths(self, folder: str) -> list[Path]:
+        if current_may_render():
+            return sorted(Path(self.dataset_dir, folder).glob("*.jpg"))
+        names = (shot.name for shot in plan(self.spec, self.domain) if shot.folder == folder)
+        return [Path(self.dataset_dir, folder, name) for name in sorted(names)]
 
 
 @DATASET_REGISTRY.register()

@@ -13,10 +13,11 @@ from .camera import Camera, expose, sample_camera
 from .figure import Figure, Pose
 from .identity import Identity, sample_identity
 from .pen import Pen
-from .scene import backdrop, crop_backdrop, hide_behind
+from .scene import backdrop, crop_backdrop, hide_behind, paint_metro, paint_plaza
 from .spec import WorldSpec
-from .world import DOMAINS, Domain, Kind, Shot, Stream, stream
+from .world import DOMAINS, METRO, PLAZA, Domain, Kind, Shot, Stream, stream
 
+PAINTERS = {PLAZA.name: paint_plaza, METRO.name: paint_metro}
 # Pictures are drawn at twice their size and then reduced, which smooths the edges.
 SUPERSAMPLING = 2
 OCCLUSION_RATE = 0.07
@@ -42,7 +43,7 @@ def _camera(spec: WorldSpec, domain_name: str, index: int) -> Camera:
 @lru_cache(maxsize=64)
 def _backdrop(spec: WorldSpec, domain_name: str, index: int) -> Image.Image:
     domain = DOMAINS[domain_name]
-    return backdrop(domain.paint, stream(spec, domain, Stream.BACKDROP, index), _canvas_size(spec))
+    return backdrop(PAINTERS[domain_name], stream(spec, domain, Stream.BACKDROP, index), _canvas_size(spec))
 
 
 def _canvas_size(spec: WorldSpec) -> tuple[int, int]:

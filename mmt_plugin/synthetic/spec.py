@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 
 from fastreid.config import CfgNode as CN
+
+from mmt_plugin.errors import UserError
 
 # Part of every folder's name: raise it whenever the same spec would give other pictures.
 RENDERER_VERSION = 1
 # Fields of `WorldSpec` that came later; 0 is the world as it was before them.
 LATER_FIELDS = ("train_imbalance", "train_distractor_ratio")
+
+
+class WorldError(UserError, ValueError):
+    """A built-in world that cannot be; the message names the key of SYNTHETIC."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class WorldSpec:
             f"SYNTHETIC.{key} is {value}; it {rule}" for key, value, holds, rule in rules if not holds
         ]
         if problems:
-            raise ValueError("\n".join(problems))
+            raise WorldError("\n".join(problems))
 
     def described(self) -> dict[str, object]:
         """All attributes, as JSON holds them. Those that came later are left out where they change nothing:
@@ -107,40 +115,12 @@ class WorldSpec:
         return f"{self.train_ids}+{self.test_ids}ids_seed{self.seed}_{digest}"
 
 
-def add_synthetic_config(cfg: CN) -> None:
-    """Adds the ``SYNTHETIC`` node, with its defaults, to a fastreid config (in place)."""
-    default = WorldSpec()
-    node = cfg.SYNTHETIC = CN()
-    # Another seed is another world: other people, other cameras.
-    node.SEED = default.seed
-    # Identities of each domain; those of the training set never appear in the test set.
-    node.TRAIN_IDS = default.train_ids
-    node.TEST_IDS = default.test_ids
-    # Images of each identity. Two of the test images are queries, the others go to the gallery.
-    node.TRAIN_IMAGES_PER_ID = default.train_images_per_id
-    node.TEST_IMAGES_PER_ID = default.test_images_per_id
-    # Cameras of each domain, 2 to 9.
-    node.CAMERAS = default.cameras
-    # Height and width of the image files.
-    node.IMAGE_SIZE = list(default.image_size)
-    # Gallery images of strangers and background (pid 0) and hopeless boxes (pid -1), as shares of the rest.
-    node.DISTRACTOR_RATIO = default.distractor_ratio
-    node.JUNK_RATIO = default.junk_ratio
-    # Standard deviation of the logarithm of an identity's number of training images; 0: all have the same.
-    node.TRAIN_IMBALANCE = default.train_imbalance
-    # Training images of strangers and background, each an identity of its own, as a share of the rest.
-    node.TRAIN_DISTRACTOR_RATIO = default.train_distractor_ratio
-    # Ask for every test image of a person, not for two: more queries, finer metrics. Draws no other picture.
-    node.ALL_QUERIES = False
-    # Processes that render on first use; -1: one for each CPU, 0: this one only. Never changes a picture.
-    node.NUM_WORKERS = -1
-
-
 @dataclass
 class _Current:
     spec: WorldSpec
     num_workers: int
     all_queries: bool
+    may_render: bool = True
 
 
 _current = _Current(WorldSpec(), -1, False)
@@ -150,7 +130,7 @@ def spec_from_config(cfg: CN) -> WorldSpec:
     """Reads a :class:`WorldSpec` from ``cfg.SYNTHETIC``.
 
     Raises:
-        ValueError: a value is out of range; the message names the key.
+        WorldError: a value is out of range; the message names the key.
     """
     node = cfg.SYNTHETIC
     values = {field.name: node[field.name.upper()] for field in fields(WorldSpec)}
@@ -163,11 +143,11 @@ def configure(cfg: CN) -> WorldSpec:
     fastreid builds datasets from their name and root folder alone, so the size has to be known beforehand.
 
     Raises:
-        ValueError: a value is out of range; the message names the key.
+        WorldError: a value is out of range; the message names the key.
     """
     spec, num_workers = spec_from_config(cfg), cfg.SYNTHETIC.NUM_WORKERS
     if num_workers < -1:
-        raise ValueError(
+        raise WorldError(
             f"SYNTHETIC.NUM_WORKERS is {num_workers}; it must be -1 (every CPU), 0 (this process) or a count"
         )
     _current.spec, _current.num_workers, _current.all_queries = spec, num_workers, cfg.SYNTHETIC.ALL_QUERIES
@@ -187,3 +167,18 @@ def current_num_workers() -> int:
 def current_all_queries() -> bool:
     """Whether every test image of a person is a query, as set by :func:`configure`."""
     return _current.all_queries
+
+
+def current_may_render() -> bool:
+    """Whether a domain that is not there is drawn; see :func:`only_looking`."""
+    return _current.may_render
+
+
+@contextmanager
+def only_looking() -> Iterator[None]:
+    """Inside the block data sets of the built-in world list their images from the plan, and draw none."""
+    before, _current.may_render = _current.may_render, False
+    try:
+        yield
+    finally:
+        _current.may_render = before

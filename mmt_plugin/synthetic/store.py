@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from mmt_plugin.data.processes import only_writer
 
-from .render import render_jpeg
 from .spec import RENDERER_VERSION, WorldSpec
 from .world import DOMAINS, FOLDERS, Domain, Shot, plan
 
@@ -113,6 +112,8 @@ def _write(folder: Path, domain: Domain, spec: WorldSpec, num_workers: int) -> N
     for name in FOLDERS:
         (partial / name).mkdir(parents=True)
 
+    from . import render  # noqa: F401  (before the processes fork, and only where something is drawn)
+
     shots = plan(spec, domain)
     chunks = [shots[start : start + CHUNK] for start in range(0, len(shots), CHUNK)]
     logger.info("Rendering %d images of %s into %s", len(shots), domain.name, folder)
@@ -171,6 +172,8 @@ def _render_chunks(
 
 
 def _render_chunk(spec: WorldSpec, domain_name: str, chunk: list[Shot], folder: Path) -> int:
+    from .render import render_jpeg
+
     for shot in chunk:
         (folder / shot.folder / shot.name).write_bytes(render_jpeg(spec, DOMAINS[domain_name], shot))
     return len(chunk)

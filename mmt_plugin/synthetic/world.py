@@ -6,16 +6,14 @@ has its own stream, keyed by what it is for, so a picture never depends on the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from PIL import Image
 
 from .camera import ARTIFICIAL, DAYLIGHT, CameraStyle
 from .identity import SUMMER, WINTER, Wardrobe
-from .scene import paint_metro, paint_plaza
 from .spec import WorldSpec
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
@@ -30,17 +28,17 @@ MIN_TRAIN_IMAGES = 2
 
 @dataclass(frozen=True)
 class Domain:
-    """A place, its people's clothes and its cameras; ``index`` keeps its random streams and ids apart."""
+    """A place, its people's clothes and its cameras; ``index`` keeps its random streams and ids apart. What
+    the place looks like is painted in `scene`."""
 
     name: str
     index: int
     wardrobe: Wardrobe
     cameras: CameraStyle
-    paint: Callable[[np.random.Generator, tuple[int, int]], Image.Image]
 
 
-PLAZA = Domain("SynthPlaza", 0, SUMMER, DAYLIGHT, paint_plaza)
-METRO = Domain("SynthMetro", 1, WINTER, ARTIFICIAL, paint_metro)
+PLAZA = Domain("SynthPlaza", 0, SUMMER, DAYLIGHT)
+METRO = Domain("SynthMetro", 1, WINTER, ARTIFICIAL)
 DOMAINS = {domain.name: domain for domain in (PLAZA, METRO)}
 
 

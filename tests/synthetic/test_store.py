@@ -10,7 +10,7 @@ import pytest
 from fastreid.data.datasets import DATASET_REGISTRY, Market1501
 
 from mmt_plugin.data import processes
-from mmt_plugin.synthetic import METRO, PLAZA, WorldSpec, ensure_domain, store
+from mmt_plugin.synthetic import METRO, PLAZA, WorldSpec, ensure_domain, render, store
 from mmt_plugin.synthetic.world import FOLDERS, TRAIN, plan
 
 SPEC = WorldSpec(
@@ -46,7 +46,7 @@ def test_nothing_is_left_over_but_the_domain_and_its_lock(world):
 
 
 def test_a_whole_domain_is_not_rendered_again(world, monkeypatch):
-    monkeypatch.setattr(store, "render_jpeg", None)
+    monkeypatch.setattr(render, "render_jpeg", None)
     assert ensure_domain(world[0], PLAZA, SPEC) == world[1]
 
 
@@ -110,7 +110,7 @@ def test_a_failure_while_rendering_leaves_no_domain(tmp_path, monkeypatch, worke
             raise OSError("disk full")
         return b"picture"
 
-    monkeypatch.setattr(store, "render_jpeg", fail_later)
+    monkeypatch.setattr(render, "render_jpeg", fail_later)
     monkeypatch.setattr(store, "CHUNK", 4)
     with pytest.raises(OSError, match="disk full"):
         ensure_domain(tmp_path, PLAZA, SPEC, num_workers=workers)

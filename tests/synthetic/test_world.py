@@ -7,9 +7,11 @@ import pytest
 from fastreid.config import get_cfg
 
 from mmt_plugin import synthetic
+from mmt_plugin.config import add_mmt_config
 from mmt_plugin.synthetic import DOMAINS, METRO, PLAZA, WorldSpec
 from mmt_plugin.synthetic.identity import CLOTH_COLOURS, SUMMER, sample_identity
 from mmt_plugin.synthetic.render import render, render_jpeg
+from mmt_plugin.synthetic.sheet import contact_sheet
 from mmt_plugin.synthetic.world import GALLERY, QUERY, TRAIN, Kind, Shot, person_ids, plan
 
 SPEC = WorldSpec(
@@ -25,14 +27,14 @@ SPEC = WorldSpec(
 @pytest.fixture
 def world_config():
     cfg = get_cfg()
-    synthetic.add_synthetic_config(cfg)
+    add_mmt_config(cfg)
     yield cfg
     synthetic.configure(_standard())
 
 
 def _standard():
     cfg = get_cfg()
-    synthetic.add_synthetic_config(cfg)
+    add_mmt_config(cfg)
     return cfg
 
 
@@ -258,7 +260,7 @@ def test_every_test_image_of_a_person_can_be_a_query(world_config, tmp_path):
 
 def test_contact_sheet(tmp_path):
     spec = WorldSpec(cameras=3, image_size=(64, 32))
-    sheet = synthetic.contact_sheet(tmp_path / "sheet.jpg", spec, rows=2)
+    sheet = contact_sheet(tmp_path / "sheet.jpg", spec, rows=2)
     assert (tmp_path / "sheet.jpg").stat().st_size > 1000
     assert sheet.width > 6 * 32
     assert sheet.height > 2 * 64

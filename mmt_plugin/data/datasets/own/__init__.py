@@ -2,5 +2,6 @@
 
 from .crops import Crop
 from .datasets import OwnDataset, configure
+from .names import NamedNumber, is_own, unqualified
 
-__all__ = ["Crop", "OwnDataset", "configure"]
+__all__ = ["Crop", "NamedNumber", "OwnDataset", "configure", "is_own", "unqualified"]

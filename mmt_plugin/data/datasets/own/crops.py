@@ -17,6 +17,19 @@ class Crop(NamedTuple):
     id: str | None = None
 
 
+class Crops(NamedTuple):
+    """All images of a data set, by subset.
+
+    Attributes:
+        wanted: by field, a sentence that says where it was looked for, and what there is instead.
+    """
+
+    train: list[Crop]
+    query: list[Crop]
+    gallery: list[Crop]
+    wanted: dict[str, str]
+
+
 def known(crops: Sequence[Crop], field: str, where: str) -> bool:
     """Whether a field is known, of all images or of none.
 
