@@ -55,7 +55,7 @@ def _training_crop(folder: Path, inner: Path, options: Options) -> Crop:
 
 def _told_by_names(paths: list[Path], pattern: str) -> bool:
     """Whether a test set's names tell its identities, as Market-1501's do; else its paths below the folder
-    do, as `query/<id>/x.jpg`. One way holds for all images: a stray name does not make its folder an identity.
+    do, as `query/<id>/x.jpg`. One way holds for all images: a stray name makes its folder no identity.
     """
     return any(re.search(pattern, path.name) for path in paths)
 
