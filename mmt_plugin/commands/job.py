@@ -17,7 +17,7 @@ from mmt_plugin.engine.features import reestimate_bn_statistics
 from mmt_plugin.engine.pipeline import run as run_adaptation
 from mmt_plugin.engine.resume.checkpointer import refuse_overwriting
 from mmt_plugin.engine.trainer import MMTTrainer, load_for_evaluation
-from mmt_plugin.runs.lock import claimed
+from mmt_plugin.runs.lock import locked
 from mmt_plugin.runs.record import write_results
 from mmt_plugin.sda.pipeline import run as run_translation
 from mmt_plugin.system.devices import resolve_device
@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> dict:
     for name in args.imports:
         import_module_or_file(name)
     cfg = load_checked_config(args)
-    with claimed(cfg.OUTPUT_DIR):
+    with locked(cfg.OUTPUT_DIR):
         if runner(cfg) and not (args.resume or args.eval_only):
             refuse_overwriting(cfg.OUTPUT_DIR)  # before the setup writes its own config.yaml there
         default_setup(cfg, args)

@@ -5,6 +5,7 @@ other stands in `relations`.
 from collections.abc import Iterator, Sequence
 from functools import reduce
 
+import torch
 from fastreid.config import CfgNode
 from fastreid.layers import any_softmax
 
@@ -22,6 +23,7 @@ from .relations import (
     labels_rules,
     own_data_rules,
     pairs_rules,
+    schedule_rules,
     sda_rules,
 )
 
@@ -35,8 +37,24 @@ LABEL_CHOICES = {
     "PSEUDO_LABELS.DBSCAN.EPS_RULE": ("fixed", "rho"),
 }
 TRUST_CHOICES = {"SOLVER.ON_BAD_STEP": ("error", "skip"), "DATALOADER.ON_BAD_IMAGE": ("error", "skip")}
+# torch's, but for those that step otherwise than after one backward pass, or take matrices only.
+OPTIMIZERS = tuple(
+    sorted(
+        name
+        for name, kind in vars(torch.optim).items()
+        if isinstance(kind, type) and name not in ("Optimizer", "LBFGS", "SparseAdam", "Muon")
+    )
+)
+SOLVER_CHOICES = {
+    "SOLVER.OPT": OPTIMIZERS,
+    "SOLVER.SCHED": ("MultiStepLR", "CosineAnnealingLR"),
+    "SOLVER.WARMUP_METHOD": ("linear", "constant", "exp"),
+    "SOLVER.WARMUP_STEP": ("iteration", "before_epoch", "after_epoch"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("norm", "value"),
+}
 METHOD_CHOICES = {
     **LABEL_CHOICES,
+    **SOLVER_CHOICES,
     "MMT.SELECTION.RULE": ("last", "stable", "best"),
     "MMT.JOINT.ROWS": ("pretrained", "centroids", "random"),
     "MMT.EMA.BN_STATISTICS": ("own", "student"),
@@ -48,8 +66,17 @@ METHOD_CHOICES = {
 }
 SDA_CHOICES = {"SDA.METHOD": ("sda", "spgan")}
 
-EVERY_RUN_MINIMA = {"SOLVER.ITERS_PER_EPOCH": 0, "SOLVER.CHECKPOINT_KEEP": 0, "SOLVER.MAX_BAD_STEPS": 0}
+EVERY_RUN_MINIMA = {
+    "SOLVER.MAX_EPOCH": 1,
+    "SOLVER.ITERS_PER_EPOCH": 0,
+    "SOLVER.CHECKPOINT_KEEP": 0,
+    "SOLVER.MAX_BAD_STEPS": 0,
+}
 METHOD_MINIMA = {
+    "SOLVER.WARMUP_ITERS": 0,
+    "SOLVER.WARMUP_EPOCHS": 0,
+    "SOLVER.DELAY_EPOCHS": 0,
+    "SOLVER.FREEZE_ITERS": 0,
     "MMT.NUM_PAIRS": 1,
     "MMT.TRIPLET_WEIGHT": 0,
     "MMT.MOCO.WEIGHT": 0,
@@ -85,6 +112,7 @@ SDA_MINIMA = {
 # As a mathematician writes them; "inf" is no bound.
 EVERY_RUN_INTERVALS = {"DATALOADER.MAX_BAD_IMAGES": "[0, 1)"}
 METHOD_INTERVALS = {
+    "SOLVER.BASE_LR": "(0, inf)",
     "MMT.SOFT_CE_WEIGHT": "[0, 1]",
     "MMT.SOFT_TRI_WEIGHT": "[0, 1]",
     "MMT.EMA.ALPHA": "[0, 1)",
@@ -116,6 +144,7 @@ def check_config(cfg: CfgNode) -> None:
             *labels_rules(cfg),
             *joint_rules(cfg),
             *combineall_rules(cfg),
+            *schedule_rules(cfg),
         ]
     _refuse(
         [

@@ -42,6 +42,12 @@ def _host_nodes(_C: CfgNode) -> None:
     _C.DATASETS.TARGETS = ()
     # Iterations of one epoch; 0 means one pass over the training images, as in fastreid.
     _C.SOLVER.ITERS_PER_EPOCH = 0
+    # Length of the warm-up in epochs, whatever ITERS_PER_EPOCH is; 0: SOLVER.WARMUP_ITERS iterations.
+    _C.SOLVER.WARMUP_EPOCHS = 0.0
+    # When the rate rises in the warm-up: after every "iteration" (fastreid), or once an epoch, as in the
+    # published codes: "before_epoch", so that the first epoch is a step above WARMUP_FACTOR (MMT), or
+    # "after_epoch" (VisDA-2020, OpenUnReID). STEPS count epochs from the end of the warm-up in all cases.
+    _C.SOLVER.WARMUP_STEP = "iteration"
     # How many of the periodic checkpoints stay, the latest ones; 0: all.
     _C.SOLVER.CHECKPOINT_KEEP = 0
     # A loss or gradient that is NaN or infinite: "error" ends the run, "skip" undoes the step and counts it,

@@ -178,6 +178,26 @@ def joint_rules(cfg: CfgNode) -> Iterator[Rule]:
     )
 
 
+def schedule_rules(cfg: CfgNode) -> Iterator[Rule]:
+    """The learning rate, and layers that are frozen at first."""
+    solver, layers = cfg.SOLVER, list(cfg.MODEL.FREEZE_LAYERS)
+    yield (
+        solver.WARMUP_EPOCHS == 0 or solver.WARMUP_ITERS == 0,
+        f"SOLVER.WARMUP_EPOCHS is {solver.WARMUP_EPOCHS} and SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS}: "
+        "both say how long the warm-up is; set one of them 0",
+    )
+    yield (
+        solver.WARMUP_STEP == "iteration" or solver.WARMUP_ITERS == 0,
+        f"SOLVER.WARMUP_STEP is {solver.WARMUP_STEP!r}, which counts epochs, and SOLVER.WARMUP_ITERS is "
+        f"{solver.WARMUP_ITERS}: set it 0 and give the length in SOLVER.WARMUP_EPOCHS",
+    )
+    yield (
+        bool(layers) == (solver.FREEZE_ITERS > 0),
+        f"MODEL.FREEZE_LAYERS is {layers} and SOLVER.FREEZE_ITERS is {solver.FREEZE_ITERS}: to freeze layers "
+        "at first name them, and for how many iterations; to freeze none set [] and 0",
+    )
+
+
 def own_data_rules(cfg: CfgNode) -> Iterator[Rule]:
     """Folders and lists of crops."""
     sets = named_sets(cfg)

@@ -4,6 +4,7 @@ stages are skipped.
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from fastreid.config import CfgNode
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.report.at_end import record_ranking, report
 from mmt_plugin.report.ranked_results import draw_results
-from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
-from mmt_plugin.runs.lock import claimed
-from mmt_plugin.runs.recipe import recipe_changes
+from mmt_plugin.runs.files import CONFIG, FINAL_MODEL, RESULTS
+from mmt_plugin.runs.lock import locked
+from mmt_plugin.runs.recipe import check_allowed, recipe_changes
 from mmt_plugin.runs.record import (
     chosen_model,
-    record_recipe,
+    make_folder,
     recorded_metrics,
     selection_rule,
     write_results,
@@ -40,64 +41,75 @@ SHARED_KEYS = ("MODEL.DEVICE", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
 SHARED_HEAD_KEYS = ("NAME", "NORM", "EMBEDDING_DIM", "WITH_BNNECK", "NECK_FEAT", "POOL_LAYER")
 
 
-def run(cfg: CfgNode, config_file: str, resume: bool) -> dict:
+def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str] = ()) -> dict:
     """Pre-train what is missing, then train, then write the report.
 
     Args:
         cfg: checked and frozen.
         config_file: where ``cfg`` came from; MMT.SOURCE.CONFIG_FILE is relative to it.
-        resume: continue an interrupted run.
+        resume: continue an interrupted run, or, with a larger SOLVER.MAX_EPOCH, a finished one.
+        allow_change: keys that may have another value than the run was started with. What changed, and from
+            which iteration on, is recorded in its results.json.
 
     Returns:
-        Metrics of the last evaluation, as of :meth:`MMTTrainer.test`; empty away from the main process.
+        Metrics of the chosen model, as of :meth:`MMTTrainer.test`; empty away from the main process.
+
+    Raises:
+        ConfigError: keys that do not exist, or that are to change in a run that is not resumed.
+        CheckpointError: the run to be resumed is another one.
     """
+    check_allowed(allow_change, resume)
     clustered = cfg.PSEUDO_LABELS.METHOD != "ground_truth"
     if clustered and cfg.MMT.SOURCE.PRETRAIN and not cfg.MMT.WEIGHTS:
         cfg = cfg.clone()
         cfg.defrost()
         seeds = cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
-        cfg.MMT.WEIGHTS = tuple(pretrain(source_config(cfg, config_file, seed), resume) for seed in seeds)
+        cfg.MMT.WEIGHTS = tuple(
+            pretrain(source_config(cfg, config_file, seed), resume, allow_change) for seed in seeds
+        )
         cfg.freeze()
-    results = train(cfg, resume)
+    results = train(cfg, resume, allow_change)
     report(cfg)
     return results
 
 
-def pretrain(cfg: CfgNode, resume: bool) -> str:
+def pretrain(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> str:
     """Train one source model unless that is done already; returns its final checkpoint's path."""
     final = Path(cfg.OUTPUT_DIR, FINAL_MODEL)
     if Path(cfg.OUTPUT_DIR, RESULTS).exists():
-        _check_same_recipe(cfg)
+        _check_same_recipe(cfg, allow_change)
         logger.info(f"Source model of seed {cfg.SEED} is there already: {final}")
     else:
         logger.info(f"Pre-training the source model of seed {cfg.SEED} into {cfg.OUTPUT_DIR}")
-        with claimed(cfg.OUTPUT_DIR):
-            train(cfg, resume)
+        with locked(cfg.OUTPUT_DIR):
+            train(cfg, resume, allow_change)
     return str(final)
 
 
-def train(cfg: CfgNode, resume: bool) -> dict:
-    """One stage. A stage that is complete is not repeated: its recorded results are returned."""
+def train(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> dict:
+    """One stage; see `run`. A stage that is complete is not repeated: its recorded results are returned."""
     if resume and (recorded := recorded_metrics(cfg)) is not None:
         return recorded
-    record_recipe(cfg)
+    make_folder(cfg)
     start = time.perf_counter()
-    with closing(MMTTrainer(cfg)) as trainer:
+    with closing(MMTTrainer(cfg, allow_change)) as trainer:
         trainer.resume_or_load(resume)
+        trainer.begin_record()
         if trainer.start_epoch < trainer.max_epoch:
             results = dict(trainer.train() or {})
         else:  # stopped after its last epoch, before its results were recorded
+            trainer.checkpointer.close_again()
             results = dict(trainer.evaluate())
+        if cfg.MMT.SELECTION.RULE != "last":
+            results = dict(trainer.evaluate_chosen())
         draw_results(trainer)
         record_ranking(trainer)
-    findings = {
-        "clusters": trainer.num_clusters,
-        "label_free": trainer.label_free_quality,
-        "selected_epoch": trainer.selected_epoch,
-    }
+    findings = {**trainer.findings, "selected_epoch": trainer.selected_epoch}
+    if trainer.run_state.changes:
+        findings["changes"] = trainer.run_state.changes
     write_results(cfg, RESULTS, results, time.perf_counter() - start, findings)
     if not cfg.DATASETS.TESTS:
-        told = ", ".join(f"{name} {value:.3f}" for name, value in trainer.label_free_quality.items())
+        told = ", ".join(f"{name} {value:.3f}" for name, value in findings["label_free"].items())
         logger.info(f"Not evaluated, because DATASETS.TESTS is empty. Without labels: {told or 'nothing'}")
     logger.info(f"Model: {Path(cfg.OUTPUT_DIR, chosen_model(cfg))}; {selection_rule(cfg)}")
     return results
@@ -127,9 +139,10 @@ def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:
     return source
 
 
-def _check_same_recipe(cfg: CfgNode) -> None:
+def _check_same_recipe(cfg: CfgNode, allow_change: Sequence[str]) -> None:
     """Refuse a finished source model that another recipe made."""
-    changes = recipe_changes(Path(cfg.OUTPUT_DIR, "config.yaml").read_text(), cfg.dump())
+    config = Path(cfg.OUTPUT_DIR, CONFIG).read_text()
+    changes = recipe_changes(config, cfg.dump(), allowed=allow_change)
     if changes:
         raise CheckpointError(
             f"{cfg.OUTPUT_DIR!r} holds a source model of another recipe ({', '.join(changes[:5])}). "

@@ -2,6 +2,8 @@
 
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,10 +24,12 @@ from mmt_plugin.engine.hooks.batch_norm import BatchNormHook
 from mmt_plugin.engine.hooks.checkpoints import CheckpointHook
 from mmt_plugin.engine.hooks.ema import EMAHook
 from mmt_plugin.engine.hooks.epoch_report import AdaptationReport
+from mmt_plugin.engine.hooks.final_quality import FinalQualityHook
 from mmt_plugin.engine.hooks.ground_truth import GroundTruthHook
 from mmt_plugin.engine.hooks.label_noise import LabelNoiseHook
+from mmt_plugin.engine.hooks.learning_rate import LearningRateHook
 from mmt_plugin.engine.hooks.progress import ProgressBar
-from mmt_plugin.engine.hooks.pseudo_labels import LABEL_FREE, FinalQualityHook, PseudoLabelHook
+from mmt_plugin.engine.hooks.pseudo_labels import LABEL_FREE, PseudoLabelHook
 from mmt_plugin.engine.hooks.selection import BestModelHook, SelectionHook, StableSelectionHook
 from mmt_plugin.engine.hooks.source_classes import SourceClassesHook
 from mmt_plugin.engine.hooks.times import EpochTimesHook, TimedEvalHook, TrainingTimeHook, timed
@@ -35,12 +39,14 @@ from mmt_plugin.engine.resume.trainer import ResumableTrainer
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.pseudo_labels import PseudoLabels
+from mmt_plugin.runs.files import BEST_MODEL
 from mmt_plugin.system.memory import keep_freed_memory
 from mmt_plugin.weights.network import load_source_weights
 
 from .banner import log_banner
 from .evaluation import EachNetwork, EachNetworkEvaluator, network_names
 from .optimizer import build_optimizer, forget_moments
+from .schedule import Schedule
 from .step import TrainingStep
 
 logger = logging.getLogger("fastreid.mmt")
@@ -49,7 +55,12 @@ logger = logging.getLogger("fastreid.mmt")
 class MMTTrainer(ResumableTrainer):
     """fastreid's trainer for models whose labels and classifier rows are renewed while it runs."""
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, cfg: CfgNode, allow_change: Sequence[str] = ()):
+        """
+        Args:
+            cfg: checked.
+            allow_change: keys that may have another value than the run to be resumed was started with.
+        """
         TrainerBase.__init__(self)
         self.cfg = cfg
         clustered = cfg.PSEUDO_LABELS.METHOD != "ground_truth"
@@ -73,7 +84,7 @@ class MMTTrainer(ResumableTrainer):
         model = self.build_model(without_pretraining(cfg) if cfg.MMT.WEIGHTS else cfg)
         optimizer = build_optimizer(cfg, model.students)
         self._trainer = TrainingStep(cfg, model, loader, optimizer)
-        self.scheduler = self.build_lr_scheduler(cfg, optimizer, self.iters_per_epoch)
+        self.schedule = Schedule(cfg, optimizer, self.iters_per_epoch)
 
         self.label_hook = PseudoLabelHook(cfg, items) if clustered else GroundTruthHook(items)
         self.checkpointer = MMTCheckpointer(
@@ -82,10 +93,11 @@ class MMTTrainer(ResumableTrainer):
             keep=cfg.SOLVER.CHECKPOINT_KEEP,
             save_to_disk=comm.is_main_process(),
             optimizer=optimizer,
-            **self.scheduler,
+            **self.schedule.schedulers,
         )
         self.evaluators: dict[str, EachNetworkEvaluator] = {}
-        self.prepare_run(items)
+        cosine = cfg.SOLVER.SCHED == "CosineAnnealingLR"
+        self.prepare_run(items, allow_change, ("SOLVER.MAX_EPOCH",) if cosine else ())
 
     @property
     def num_clusters(self) -> int | None:
@@ -109,6 +121,12 @@ class MMTTrainer(ResumableTrainer):
             for name, value in latest.items()
             if name.startswith(LABEL_FREE)
         }
+
+    @property
+    def findings(self) -> dict:
+        """What is known of the labels of the chosen model: "clusters", and "label_free" by measure."""
+        latest = {"clusters": self.num_clusters, "label_free": self.label_free_quality}
+        return latest if self.selection is None else {**latest, **self.selection.findings}
 
     def build_hooks(self, writers: list[EventWriter]) -> list[hooks.HookBase]:
         """fastreid's hooks, with labels before each epoch and the EMA update after each step.
@@ -136,12 +154,16 @@ class MMTTrainer(ResumableTrainer):
             self.selection,
             AdaptationReport(cfg),
             hooks.PeriodicWriter(writers, 200),
-            hooks.LRScheduler(self.optimizer, self.scheduler),
+            LearningRateHook(self.schedule),
             CheckpointHook(cfg.SOLVER.CHECKPOINT_PERIOD),
             EpochTimesHook(),
             self.stop,
         ]
         return [hook for hook in ret if hook is not None]
+
+    def go_to(self, epoch: int, step: int) -> None:
+        """Let the learning rate be that of the position in the run."""
+        self.schedule.go_to(epoch, step)
 
     def start_from_weights(self) -> None:
         """Start from MMT.WEIGHTS or MODEL.WEIGHTS."""
@@ -160,13 +182,14 @@ class MMTTrainer(ResumableTrainer):
 
     def restart_classifiers(self, rows: np.ndarray | None, num_classes: int) -> None:
         """Give all networks new classifier rows, C x D (random where None), after the source classes, and
-        let the optimiser forget the old ones.
+        let the optimiser forget the old ones; with MMT.RESET_OPTIMIZER, all that it has gathered.
         """
         rows = None if rows is None else torch.as_tensor(rows)
         with timed("classifier", self.storage):
             changed = self.raw_model.set_classifiers(rows, num_classes, keep=self.num_source_classes)
         with timed("optimizer", self.storage):
-            forget_moments(self.optimizer, None if self.cfg.MMT.RESET_OPTIMIZER else changed)
+            forget = None if self.cfg.MMT.RESET_OPTIMIZER else changed
+            forget_moments(self.optimizer, forget, keep=self.num_source_classes)
 
     def close(self) -> None:
         """End the loaders' worker processes."""
@@ -187,6 +210,13 @@ class MMTTrainer(ResumableTrainer):
         with self.stop.phase(self.iters_per_epoch):
             self._last_eval_results, self.evaluators = self.evaluate_networks(self.cfg, self.raw_model)
         return self._last_eval_results
+
+    def evaluate_chosen(self) -> dict:
+        """Metrics of the model that MMT.SELECTION.RULE chose, which the networks are from now on."""
+        path = str(Path(self.cfg.OUTPUT_DIR, BEST_MODEL))
+        if self.selected_epoch is not None or not comm.is_main_process():
+            self.checkpointer.load(path, checkpointables=[])
+        return self.evaluate()
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> MutualMeanTeaching:

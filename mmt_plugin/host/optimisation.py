@@ -2,13 +2,16 @@
 
 import logging
 import math
+from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import torch
 from fastreid.engine.defaults import DefaultTrainer
-from fastreid.solver import build
+from fastreid.solver import build, lr_scheduler
 from fastreid.solver.optim import SWA
 from fastreid.utils.params import ContiguousParams
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from . import parts
@@ -76,6 +79,63 @@ def _build_lr_scheduler(host_build):
     return build_lr_scheduler
 
 
+def follow_the_config_when_resumed() -> None:
+    """Without it a cosine schedule that is resumed for more epochs climbs again: what its checkpoint says of
+    the run's length goes before what the config says.
+    """
+    for name in ("CosineAnnealingLR", "MultiStepLR"):
+        replace(lr_scheduler, name, lambda schedule: type(schedule.__name__, (_OfTheConfig, schedule), {}))
+
+
+class _OfTheConfig:
+    """Takes nothing but its position from a checkpoint."""
+
+    POSITION = ("last_epoch", "_step_count", "_last_lr")
+
+    def load_state_dict(self, state: dict) -> None:
+        own = {name: value for name, value in state.items() if name not in self.POSITION}
+        changed = any(vars(self).get(name) != value for name, value in own.items())
+        vars(self).update({name: state[name] for name in self.POSITION if name in state})
+        # Before the first epoch that counts, the warm-up sets the rate.
+        if changed and self.last_epoch > 0:
+            rates = self._get_closed_form_lr()
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+
+
+def freeze_layers_once() -> None:
+    """Without it layers that SOLVER.FREEZE_ITERS has released are frozen again after each resume: the
+    iterations are counted in a closure, which no checkpoint holds.
+    """
+    replace(build, "_generate_optimizer_class_with_freeze_layer", lambda _: optimizer_with_frozen_layers)
+
+
+def optimizer_with_frozen_layers(optimizer_class: type[Optimizer], *, freeze_iters: int) -> type[Optimizer]:
+    """An optimiser class that leaves groups of "freeze_status" "freeze" as they are in its first steps, which
+    it counts in its groups' "steps_done", part of its state.
+    """
+
+    class WithFrozenLayers(optimizer_class):
+        @torch.no_grad()
+        def step(self, closure: Callable | None = None) -> Any:
+            frozen = []
+            for group in self.param_groups:
+                done = group.get("steps_done", 0)
+                if done < freeze_iters and group["freeze_status"] == "freeze":
+                    frozen += [parameter for parameter in group["params"] if parameter.grad is not None]
+                group["steps_done"] = done + 1
+            gradients = [parameter.grad for parameter in frozen]
+            for parameter in frozen:
+                parameter.grad = None
+            result = super().step(closure)
+            for parameter, gradient in zip(frozen, gradients, strict=True):
+                parameter.grad = gradient
+            return result
+
+    WithFrozenLayers.__name__ = f"{optimizer_class.__name__}WithFrozenLayers"
+    return WithFrozenLayers
+
+
 def average_weights_with_swa() -> None:
     """Without it the hook `SWA` fails on a property without setter, and its optimiser throws flat gradients
     away again.
@@ -90,5 +150,7 @@ def average_weights_with_swa() -> None:
 REPAIRS = (
     keep_flat_gradients,
     build_schedules_of_short_runs,
+    follow_the_config_when_resumed,
+    freeze_layers_once,
     average_weights_with_swa,
 )

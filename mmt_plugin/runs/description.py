@@ -11,10 +11,12 @@ from fastreid.utils import comm
 
 from mmt_plugin.config import source_batch_size
 
-from .recipe import FREE_KEYS, flatten
+from .recipe import FREE_KEYS, flatten, in_one_form
 
 # What differs between runs of one recipe with different seeds. Source models are compared by their recipes.
-SEED_KEYS = (*FREE_KEYS, "SEED", "MMT.SOURCE.SEEDS", "MMT.WEIGHTS", "MODEL.WEIGHTS", "SYNTHETIC.NUM_WORKERS")
+SEED_KEYS = (*FREE_KEYS, "SEED", "MMT.SOURCE.SEEDS", "MMT.WEIGHTS", "MODEL.WEIGHTS", "MMT.SOURCE.CONFIG_FILE")
+# Files that a run starts from: what is in them counts, not where they lie.
+FILE_KEYS = ("MODEL.BACKBONE.PRETRAIN_PATH", "SDA.SOURCE_ENCODER", "SDA.TARGET_ENCODER")
 # Translations of a source set bear its name with one of these.
 TRANSLATIONS = ("SDA", "SPGAN")
 DEPTHS = {"build_resnet_backbone": "ResNet", "build_resnest_backbone": "ResNeSt"}
@@ -39,9 +41,13 @@ def images_per_bn(cfg: CfgNode) -> int:
     return share
 
 
-def describe_run(cfg: CfgNode) -> dict:
+def describe_run(cfg: CfgNode, changes: Sequence[dict] = ()) -> dict:
     """A run's task, method, network, schedule and seed, and a digest that runs of one recipe share, whatever
     their seeds.
+
+    Args:
+        cfg: of the run.
+        changes: of the recipe while the run was trained; each makes another recipe.
     """
     selection = cfg.MMT.SELECTION
     rules = {
@@ -60,7 +66,7 @@ def describe_run(cfg: CfgNode) -> dict:
         "images_per_bn": images_per_bn(cfg),
         "selection": rules[selection.RULE],
         "seed": cfg.SEED,
-        "recipe": recipe_digest(cfg),
+        "recipe": recipe_digest(cfg, changes),
     }
 
 
@@ -122,23 +128,32 @@ def backbone_name(backbone: CfgNode) -> str:
     return f"{family}-{backbone.DEPTH.removesuffix('x')}{'-IBN' if backbone.WITH_IBN else ''}"
 
 
-def recipe_digest(cfg: CfgNode) -> str:
+def recipe_digest(cfg: CfgNode, changes: Sequence[dict] = ()) -> str:
     """Equal for runs that differ in nothing but their seeds and those of their source models."""
-    return _digest(cfg.dump(), cfg.MMT.WEIGHTS)
+    digest = _digest(cfg.dump(), cfg.MMT.WEIGHTS)
+    if changes:
+        digest = hashlib.sha256(json.dumps([digest, *changes]).encode()).hexdigest()[:16]
+    return digest
 
 
 def _digest(config: str, weights: Sequence[str]) -> str:
-    keys = flatten(yaml.safe_load(config))
+    keys = in_one_form(flatten(yaml.safe_load(config)))
     recipe = {key: value for key, value in keys.items() if key not in SEED_KEYS}
+    for key in FILE_KEYS:
+        recipe[key] = recipe.get(key) and _source_digest(Path(recipe[key]))
     recipe["sources"] = [_source_digest(Path(path)) for path in weights]
     return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _source_digest(weights: Path) -> str:
-    """The recipe of a source model that a run of this plugin trained; the path of any other."""
+    """The recipe of a source model that a run of this plugin trained; of any other file what is in it, or
+    without the file its name.
+    """
     config = weights.with_name("config.yaml")
     if not config.is_file():
-        return str(weights)
+        if not weights.is_file():
+            return weights.name
+        return hashlib.sha256(weights.read_bytes()).hexdigest()
     text = config.read_text()
     return _digest(text, flatten(yaml.safe_load(text)).get("MMT.WEIGHTS") or ())
 

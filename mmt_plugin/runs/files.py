@@ -6,6 +6,7 @@ RESULTS = "results.json"
 EVALUATION = "evaluation.json"
 LOG = "log.txt"
 METRICS = "metrics.json"
+REPORT = "report.html"
 # Names fastreid's checkpoint to resume from.
 LAST_CHECKPOINT = "last_checkpoint"
 FINAL_MODEL = "model_final.pth"

@@ -14,7 +14,7 @@ LOCK = ".lock"
 
 
 @contextmanager
-def claimed(folder: str) -> Iterator[None]:
+def locked(folder: str) -> Iterator[None]:
     """Hold a folder for this process; the operating system frees it when the process ends, however it ends.
 
     Loader workers do not inherit the claim, so a killed run can be restarted at once. Processes of one run

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from fastreid.utils import comm
 
 from mmt_plugin.engine.pipeline import pretrain, source_config
 from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
-from mmt_plugin.runs.record import record_recipe, recorded_metrics
+from mmt_plugin.runs.recipe import check_allowed
+from mmt_plugin.runs.record import make_folder, recorded_metrics
 from mmt_plugin.system.files import replace_when_complete
 
 from .trainer import SDATrainer
@@ -19,23 +21,25 @@ from .trainer import SDATrainer
 logger = logging.getLogger("fastreid.mmt.sda")
 
 
-def run(cfg: CfgNode, config_file: str, resume: bool) -> dict:
+def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str] = ()) -> dict:
     """Pre-train the source encoder if none is named, then train the translation.
 
     Args:
         cfg: checked and frozen.
         config_file: where ``cfg`` came from; MMT.SOURCE.CONFIG_FILE is relative to it.
-        resume: continue an interrupted run.
+        resume: continue an interrupted run, or, with a larger SOLVER.MAX_EPOCH, a finished one.
+        allow_change: keys that may have another value than the run was started with.
 
     Returns:
         The last epoch's losses; empty away from the main process.
     """
+    check_allowed(allow_change, resume)
     if cfg.SDA.METHOD == "sda" and not cfg.SDA.SOURCE_ENCODER:
         cfg = cfg.clone()
         cfg.defrost()
-        cfg.SDA.SOURCE_ENCODER = pretrain(encoder_recipe(cfg, config_file), resume)
+        cfg.SDA.SOURCE_ENCODER = pretrain(encoder_recipe(cfg, config_file), resume, allow_change)
         cfg.freeze()
-    return train(cfg, resume)
+    return train(cfg, resume, allow_change)
 
 
 def encoder_recipe(cfg: CfgNode, config_file: str) -> CfgNode:
@@ -47,20 +51,22 @@ def encoder_recipe(cfg: CfgNode, config_file: str) -> CfgNode:
     return source_config(cfg, config_file, cfg.MMT.SOURCE.SEEDS[0])
 
 
-def train(cfg: CfgNode, resume: bool) -> dict:
+def train(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> dict:
     """Train the translation. A run that is complete is not repeated: its recorded losses are returned."""
     if resume and (recorded := recorded_metrics(cfg)) is not None:
         return recorded
-    record_recipe(cfg)
+    make_folder(cfg)
     start = time.perf_counter()
-    with closing(SDATrainer(cfg)) as trainer:
+    with closing(SDATrainer(cfg, allow_change)) as trainer:
         trainer.resume_or_load(resume)
+        trainer.begin_record()
         trainer.train()
         losses = trainer.losses() if comm.is_main_process() else {}
     if comm.is_main_process():
         record = {
             "metrics": losses,
             "minutes": (time.perf_counter() - start) / 60,
+            **({"changes": trainer.run_state.changes} if trainer.run_state.changes else {}),
             "selection": "the generators of the last epoch; no label of the target took part",
         }
         with replace_when_complete(str(Path(cfg.OUTPUT_DIR, RESULTS)), "w") as file:

@@ -2,6 +2,7 @@
 
 import logging
 import statistics
+from collections.abc import Sequence
 
 from fastreid.config import CfgNode
 from fastreid.engine import hooks
@@ -17,6 +18,7 @@ from mmt_plugin.engine.hooks.progress import ProgressBar
 from mmt_plugin.engine.hooks.unreadable import UnreadableHook
 from mmt_plugin.engine.resume.checkpointer import RunCheckpointer
 from mmt_plugin.engine.resume.trainer import ResumableTrainer
+from mmt_plugin.engine.schedule import move_on
 from mmt_plugin.modeling.layers import SOURCE, TARGET
 
 from .hooks import LinearDecayHook, SheetHook, TranslationReport, build_schedules
@@ -38,7 +40,7 @@ class SDACheckpointer(RunCheckpointer):
 class SDATrainer(ResumableTrainer):
     """Trains the generators, discriminators and, for SPGAN, similarity network of image translation."""
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, cfg: CfgNode, allow_change: Sequence[str] = ()):
         TrainerBase.__init__(self)
         self.cfg = cfg
         source, target = training_items(cfg.DATASETS.NAMES), training_items(cfg.DATASETS.TARGETS)
@@ -59,7 +61,7 @@ class SDATrainer(ResumableTrainer):
         )
         count = cfg.SDA.SHEET.IMAGES
         self.samples = sample_images(cfg, source, count), sample_images(cfg, target, count)
-        self.prepare_run([*source, *target])
+        self.prepare_run([*source, *target], allow_change, told_keys=("SOLVER.MAX_EPOCH",))
 
     def build_hooks(self, writers: list[EventWriter]) -> list[hooks.HookBase]:
         """The run's hooks; what a checkpoint follows is on disk before it."""
@@ -77,6 +79,11 @@ class SDATrainer(ResumableTrainer):
             self.stop,
         ]
         return [hook for hook in ret if hook is not None]
+
+    def go_to(self, epoch: int, step: int) -> None:
+        """Let the learning rate be that of the position in the run."""
+        for schedule in self.schedules.values():
+            move_on(schedule, epoch)
 
     def start_from_weights(self) -> None:
         """Load the encoders; generators and discriminators start from random weights.

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mmt_plugin.data.build import build_extraction_loader
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.data.datasets.translated import split_folder
-from mmt_plugin.runs.lock import claimed
+from mmt_plugin.runs.lock import locked
 from mmt_plugin.system.files import remove_unfinished, replace_when_complete
 from mmt_plugin.weights.network import CheckpointError, load_file, match_keys
 
@@ -93,7 +93,7 @@ def translate(
     targets = [folder / Path(path).relative_to(source) for path, *_ in items]
     for parent in {target.parent for target in targets}:
         parent.mkdir(parents=True, exist_ok=True)
-    with claimed(str(folder.parent)):
+    with locked(str(folder.parent)):
         if overwrite:
             for target in targets:
                 target.unlink(missing_ok=True)

@@ -1,8 +1,10 @@
 """Files that are never half written."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from fastreid.utils.file_io import PathManager
@@ -66,8 +68,40 @@ def sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
+def copy_whole(source: Path, copy: Path) -> None:
+    """Give a file a second name: a link, or where there are none a copy that is never half written."""
+    if copy.exists():
+        return
+    try:
+        os.link(source, copy)
+    except OSError:
+        with source.open("rb") as original, replace_when_complete(str(copy), "wb") as file:
+            shutil.copyfileobj(original, file)
+    sync_folder(str(copy.parent))
+
+
 def remove_unfinished(folder: str) -> None:
-    """Delete what a process that was killed while it wrote has left. The caller is the folder's only user."""
+    """Delete files and folders that a process which was killed while it wrote has left; what a process that
+    lives is writing, such as an export, stays. The caller is the only one to train into the folder.
+    """
     for name in os.listdir(folder):
-        if name.endswith(UNFINISHED):
-            os.remove(os.path.join(folder, name))
+        if name.endswith(UNFINISHED) and not _being_written(name):
+            path = os.path.join(folder, name)
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.remove(path)
+
+
+def _being_written(name: str) -> bool:
+    """Whether the process in an unfinished file's name is another one that lives."""
+    number = name.removesuffix(UNFINISHED).rpartition(".")[2]
+    if not number.isdigit() or int(number) == os.getpid():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except PermissionError:  # another user's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True

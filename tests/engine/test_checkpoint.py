@@ -12,7 +12,7 @@ from fastreid.modeling.meta_arch import build_model
 
 from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 from mmt_plugin.modeling.network import build_network
-from mmt_plugin.runs.lock import claimed
+from mmt_plugin.runs.lock import locked
 from mmt_plugin.weights.network import CheckpointError, load_file, load_source_weights, save_safetensors
 
 
@@ -149,7 +149,7 @@ def test_the_last_checkpoints_are_kept(saved):
 def test_leftovers_of_a_killed_writer_are_removed(saved, observe):
     leftover = Path(saved.save_dir, "model_0001.pth.4242.unfinished")
     leftover.write_bytes(b"half")
-    with claimed(saved.save_dir):
+    with locked(saved.save_dir):
         assert not leftover.exists()
     observe("unfinished file of a killed process", "deleted when the run is resumed")
 

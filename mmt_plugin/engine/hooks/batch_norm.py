@@ -1,18 +1,9 @@
 """BN statistics of several processes."""
 
-import logging
-from typing import TYPE_CHECKING
-
 from fastreid.engine.train_loop import HookBase
 
 from mmt_plugin.modeling.collectives import average_over_processes
 from mmt_plugin.modeling.layers import running_statistics
-
-if TYPE_CHECKING:
-    pass
-
-
-logger = logging.getLogger("fastreid.mmt")
 
 
 class BatchNormHook(HookBase):

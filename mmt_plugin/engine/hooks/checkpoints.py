@@ -1,17 +1,8 @@
 """When checkpoints are written."""
 
-import logging
-from typing import TYPE_CHECKING
-
 from fastreid.engine.train_loop import HookBase
 
 from .times import timed
-
-if TYPE_CHECKING:
-    pass
-
-
-logger = logging.getLogger("fastreid.mmt")
 
 
 class CheckpointHook(HookBase):

@@ -1,15 +1,6 @@
 """Mean teachers follow their students."""
 
-import logging
-from typing import TYPE_CHECKING
-
 from fastreid.engine.train_loop import HookBase
-
-if TYPE_CHECKING:
-    pass
-
-
-logger = logging.getLogger("fastreid.mmt")
 
 
 class EMAHook(HookBase):

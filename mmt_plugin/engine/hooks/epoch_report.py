@@ -3,17 +3,12 @@
 import datetime
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from fastreid.config import CfgNode
 from fastreid.engine.train_loop import HookBase
 
 from mmt_plugin.engine.banner import images_per_bn
 from mmt_plugin.engine.evaluation import network_names
-
-if TYPE_CHECKING:
-    pass
-
 
 logger = logging.getLogger("fastreid.mmt")
 

@@ -1,13 +1,9 @@
 """Annotated identities as labels."""
 
-import logging
-
 from fastreid.engine.train_loop import HookBase
 
 from mmt_plugin.data.build import dense_ids
 from mmt_plugin.data.dataset import Item
-
-logger = logging.getLogger("fastreid.mmt.labels")
 
 
 class GroundTruthHook(HookBase):

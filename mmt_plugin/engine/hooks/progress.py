@@ -1,16 +1,7 @@
 """A progress bar."""
 
-import logging
-from typing import TYPE_CHECKING
-
 from fastreid.engine.train_loop import HookBase
 from tqdm import tqdm
-
-if TYPE_CHECKING:
-    pass
-
-
-logger = logging.getLogger("fastreid.mmt")
 
 
 class ProgressBar(HookBase):

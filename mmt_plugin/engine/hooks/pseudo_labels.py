@@ -59,7 +59,7 @@ class PseudoLabelHook(HookBase):
             self.trainer.set_labels(self.labels.labels)
             return
         with self.trainer.stop.phase(steps=0):
-            found, features, scalars = self.look()
+            found, features, scalars = self.cluster_now()
         self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)
         if found.num_clusters < 2:
             self._keep_previous(found)
@@ -71,7 +71,7 @@ class PseudoLabelHook(HookBase):
         with timed("recording", self.trainer.storage):
             self._keep_for_report(features)
 
-    def look(self) -> tuple[PseudoLabels, Tensor, dict[str, float]]:
+    def cluster_now(self) -> tuple[PseudoLabels, Tensor, dict[str, float]]:
         """Cluster the training images as the networks see them now. Changes nothing.
 
         Returns:
@@ -152,17 +152,3 @@ class PseudoLabelHook(HookBase):
                 self.recorder.record(self.trainer.epoch, features.numpy(), self.labels)
             except (OSError, RecordError) as error:
                 logger.warning(f"This label step was not kept for the report: {error}")
-
-
-class FinalQualityHook(HookBase):
-    """Look at the last epoch's model, too, as the next epoch would, had there been one.
-
-    For runs that have nothing else to judge it by: without a test set, or selected without labels.
-    """
-
-    def after_epoch(self) -> None:
-        trainer = self.trainer
-        if trainer.epoch + 1 == trainer.max_epoch:
-            with trainer.stop.phase(trainer.iters_per_epoch):
-                _, _, scalars = trainer.label_hook.look()
-            trainer.storage.put_scalars(smoothing_hint=False, **scalars)

@@ -10,6 +10,9 @@ from mmt_plugin.engine.evaluation import network_names
 from mmt_plugin.engine.resume.checkpointer import BEST
 from mmt_plugin.weights.files import load_weights
 
+# What the scalars begin with that are computed without annotations.
+LABEL_FREE = "label_free/"
+
 logger = logging.getLogger("fastreid.mmt")
 
 
@@ -19,6 +22,8 @@ class BestModelHook(HookBase):
     def __init__(self) -> None:
         self.best = self.best_on_disk = -1.0
         self.epoch: int | None = None
+        # What was known of the labels when the best epoch was found.
+        self.findings: dict = {}
 
     def before_train(self) -> None:
         """Never replace the model of an earlier, interrupted part of the run by a worse one."""
@@ -37,16 +42,26 @@ class BestModelHook(HookBase):
         """
         if score <= self.best:
             return
-        self.best, self.epoch = score, epoch
+        self.best, self.epoch, self.findings = score, epoch, self._findings()
         if score > self.best_on_disk:
             logger.info(f"Epoch {epoch + 1} is the best so far: {reason}")
             self.trainer.checkpointer.save(BEST, epoch=epoch)
 
     def state_dict(self) -> dict:
-        return {"best": self.best, "epoch": self.epoch}
+        return {"best": self.best, "epoch": self.epoch, "findings": self.findings}
 
     def load_state_dict(self, state: dict) -> None:
         self.best, self.epoch = state["best"], state.get("epoch")
+        self.findings = state.get("findings", {})
+
+    def _findings(self) -> dict:
+        """Of the last label step: the number of clusters, and what can be told without annotations."""
+        latest = {name: value for name, (value, _) in self.trainer.storage.latest().items()}
+        found = {
+            name.removeprefix(LABEL_FREE): v for name, v in latest.items() if name.startswith(LABEL_FREE)
+        }
+        clusters = {"clusters": int(latest["clusters"])} if "clusters" in latest else {}
+        return {**clusters, "label_free": found}
 
 
 class SelectionHook(BestModelHook):
@@ -86,7 +101,7 @@ class StableSelectionHook(BestModelHook):
     nothing yet that they could be stable against.
     """
 
-    SCORE = "label_free/score"
+    SCORE = f"{LABEL_FREE}score"
 
     def before_epoch(self) -> None:
         if not self.trainer.steps_done and self.trainer.epoch > 0:

@@ -1,14 +1,9 @@
 """Training images that could not be read."""
 
 import logging
-from typing import TYPE_CHECKING
 
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
-
-if TYPE_CHECKING:
-    pass
-
 
 logger = logging.getLogger("fastreid.mmt")
 

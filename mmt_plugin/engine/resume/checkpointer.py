@@ -7,8 +7,19 @@ from typing import Any
 
 from fastreid.utils.checkpoint import Checkpointer
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from mmt_plugin.runs.files import BEST_MODEL, LAST_CHECKPOINT, STOPPED_MODEL
+from mmt_plugin.engine.optimizer import load_moments
+from mmt_plugin.runs.files import (
+    BEST_MODEL,
+    FINAL_MODEL,
+    LAST_CHECKPOINT,
+    REPORT,
+    RESULTS,
+    STOPPED_MODEL,
+)
+from mmt_plugin.system.files import copy_whole
 from mmt_plugin.weights.network import CheckpointError, load_file, match_keys
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
@@ -51,6 +62,31 @@ class RunCheckpointer(Checkpointer):
             if path.name != last_filename_basename:
                 path.unlink(missing_ok=True)
 
+    def reopen(self, epoch: int) -> None:
+        """Make a finished run one that goes on: its final model becomes an ordinary checkpoint, and what says
+        that it is complete goes. Where the run is not finished, nothing is done.
+
+        Args:
+            epoch: the last one of the final model, from 0.
+        """
+        folder = Path(self.save_dir)
+        final, ordinary = folder / FINAL_MODEL, folder / f"model_{epoch:04d}.pth"
+        if not final.exists():
+            return
+        # At each moment the last checkpoint is there, and no record is of another model.
+        copy_whole(final, ordinary)
+        self.tag_last_checkpoint(ordinary.name)
+        for name in (RESULTS, REPORT, FINAL_MODEL):
+            (folder / name).unlink(missing_ok=True)
+
+    def close_again(self) -> None:
+        """Give the last checkpoint the name of the final model, where it lost that to a longer run that did
+        not come to be.
+        """
+        final = Path(self.save_dir, FINAL_MODEL)
+        if not final.exists():
+            copy_whole(Path(self.get_checkpoint_file()), final)
+
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
         """Load networks and, unless `checkpointables` says otherwise, all that a run is.
 
@@ -73,13 +109,29 @@ class RunCheckpointer(Checkpointer):
         # The run's configuration first: what differs there explains whatever else does not fit.
         for key in sorted(wanted, key=lambda key: key != "RunState"):
             if key in checkpoint:
-                self.checkpointables[key].load_state_dict(checkpoint.pop(key))
+                _load_part(self.checkpointables[key], checkpoint.pop(key), key, path)
         self._load_networks(checkpoint.pop("model"), path)
         return checkpoint
 
     def _load_networks(self, weights: dict[str, Tensor], path: str) -> None:
         match_keys(path, self.model.state_dict(), weights, self.config_keys)
         self.model.load_state_dict(weights)
+
+
+def _load_part(part: Any, state: dict, name: str, path: str) -> None:
+    """Load what is not in the configuration; a schedule is all in it and in the position in the run."""
+    if isinstance(part, LRScheduler):
+        return
+    if not isinstance(part, Optimizer):
+        part.load_state_dict(state)
+        return
+    try:
+        load_moments(part, state)
+    except ValueError as error:
+        raise CheckpointError(
+            f"checkpoint {path!r}: its {name} is of other parameters ({error}); check MODEL and MMT, and the "
+            "keys of SOLVER that tell parameters apart, such as HEADS_LR_FACTOR"
+        ) from error
 
 
 class MMTCheckpointer(RunCheckpointer):

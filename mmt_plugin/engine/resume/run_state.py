@@ -31,13 +31,26 @@ class RunState(HookBase):
     restored where a run goes on within an epoch.
     """
 
-    def __init__(self, cfg: CfgNode, items: Sequence[Item], writers: Iterable[EventWriter] = ()):
+    def __init__(
+        self,
+        cfg: CfgNode,
+        items: Sequence[Item],
+        writers: Iterable[EventWriter] = (),
+        allow_change: Sequence[str] = (),
+        told_keys: Sequence[str] = (),
+    ):
         """
         Args:
             cfg: the run's configuration.
             items: its training images.
             writers: those that record its scalars; empty away from the main process.
+            allow_change: keys that may have another value than the run was started with.
+            told_keys: keys that always may, but whose change is recorded.
         """
+        self.told_keys = tuple(told_keys)
+        self.allow_change = tuple(allow_change)
+        # What was allowed so far, each as {"change": "KEY old -> new", "iteration": from which on}.
+        self.changes: list[dict[str, Any]] = []
         self.config = cfg.dump()
         self.images = images_digest(items)
         self.writers = list(writers)
@@ -83,6 +96,7 @@ class RunState(HookBase):
             "metrics_bytes": os.path.getsize(self.metrics_file) if os.path.exists(self.metrics_file) else 0,
             "config": self.config,
             "images": self.images,
+            **({"changes": self.changes} if self.changes else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -91,19 +105,25 @@ class RunState(HookBase):
         Raises:
             CheckpointError: the recipe or the training images are not those of the checkpoint.
         """
-        changes = recipe_changes(state["config"], self.config, RESUME_FREE_KEYS)
-        if changes:
-            raise CheckpointError(
-                f"the run to be resumed has another recipe: {', '.join(changes[:5])}. Resume it with the "
-                "values it was started with, or choose another OUTPUT_DIR"
-            )
+        changes = recipe_changes(state["config"], self.config, {*RESUME_FREE_KEYS} - {*self.told_keys})
+        refuse_changes(changes, (*self.allow_change, *self.told_keys))
         if state["images"] != self.images:
             raise CheckpointError(
                 f"the run to be resumed was trained on other images ({state['images']}; now {self.images}): "
                 "check FASTREID_DATASETS, or start anew in another OUTPUT_DIR"
             )
         self.resumed = state
+        self.changes = [*state.get("changes", []), *({"change": change} for change in changes)]
         self._forget_metrics(after=state["metrics_bytes"])
+
+    def changed_at(self, iteration: int) -> None:
+        """Note from which iteration on, counted from 0, the changes are in force that were just allowed."""
+        for change in self.changes:
+            change.setdefault("iteration", iteration)
+
+    def changed(self, key: str) -> bool:
+        """Whether a key's value was changed as the run was resumed."""
+        return any(each["change"].startswith(f"{key} ") for each in self.changes if "iteration" not in each)
 
     def start_anew(self) -> None:
         """Forget what was recorded by a run that ended before its first checkpoint."""
@@ -114,6 +134,22 @@ class RunState(HookBase):
         if self.writers and os.path.exists(self.metrics_file):
             # In place: the JSON writer has the file open.
             os.truncate(self.metrics_file, min(os.path.getsize(self.metrics_file), after))
+
+
+def refuse_changes(changes: Sequence[str], allowed: Sequence[str]) -> None:
+    """Refuse changes of keys, each "KEY old -> new", other than the allowed ones.
+
+    Raises:
+        CheckpointError: naming keys and values.
+    """
+    refused = [change for change in changes if change.split(" ")[0] not in allowed]
+    if refused:
+        keys = " ".join(change.split(" ")[0] for change in refused)
+        raise CheckpointError(
+            f"the run to be resumed has another recipe: {', '.join(refused[:5])}. Resume it with the "
+            "values it was started with, or choose another OUTPUT_DIR; where you want the change, add "
+            f"--allow-change {keys}"
+        )
 
 
 def _columns(history: list[tuple[float, float]]) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 bit.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from fastreid.engine import DefaultTrainer, hooks
 from fastreid.utils import comm
@@ -11,7 +13,9 @@ from torch import nn
 
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.report.wandb_writer import WandbWriter
+from mmt_plugin.runs.record import record_recipe
 from mmt_plugin.system.memory import keep_freed_memory
+from mmt_plugin.weights.network import CheckpointError
 
 from .checkpointer import refuse_overwriting
 from .run_state import RunState
@@ -29,20 +33,24 @@ class ResumableTrainer(DefaultTrainer):
     what goes on around the steps.
     """
 
-    def prepare_run(self, items: list[Item]) -> None:
+    def prepare_run(
+        self, items: list[Item], allow_change: Sequence[str] = (), told_keys: Sequence[str] = ()
+    ) -> None:
         """Set counters, hooks and what checkpoints hold of them.
 
         Args:
             items: the training images, for which a resumed run must be the same.
+            allow_change: keys that may have another value than the run was started with.
+            told_keys: keys that always may, but whose change is recorded: SOLVER.MAX_EPOCH, where the
+                learning rate of the epochs that are done depends on it.
         """
         cfg = self.cfg
         keep_freed_memory(self.raw_model.device)
         self.start_epoch, self.start_step, self.max_epoch = 0, 0, cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
-        self.warmup_iters, self.delay_epochs = cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.DELAY_EPOCHS
         self.stop = StopHook()
         writers = self.build_writers() if comm.is_main_process() else []
-        self.run_state = RunState(cfg, items, writers)
+        self.run_state = RunState(cfg, items, writers, allow_change, told_keys)
         self.register_hooks(self.build_hooks(writers))
         stateful = {type(hook).__name__: hook for hook in self._hooks if hasattr(hook, "state_dict")}
         if self.grad_scaler is not None:
@@ -77,20 +85,46 @@ class ResumableTrainer(DefaultTrainer):
         """Give a new run's model the weights that it starts from."""
         raise NotImplementedError
 
+    def go_to(self, epoch: int, step: int) -> None:
+        """Set what follows from the configuration and the position in the run, in finished epochs and steps
+        of the next one.
+        """
+        raise NotImplementedError
+
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from OUTPUT_DIR's last checkpoint, or start anew.
 
         Raises:
-            CheckpointError: if the folder holds a run and ``resume`` is False, or if weights do not fit.
+            CheckpointError: if the folder holds a run and ``resume`` is False, if weights do not fit, or if
+                more epochs are done than are asked for.
         """
         if not resume:
             refuse_overwriting(self.cfg.OUTPUT_DIR)
         if self.checkpointer.has_checkpoint():
             checkpoint = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
             self.start_epoch, self.start_step = checkpoint["epoch"] + 1, checkpoint.get("step", 0)
+            self._check_length()
+            self.go_to(self.start_epoch, self.start_step)
+            self.run_state.changed_at(self.start_epoch * self.iters_per_epoch + self.start_step)
         else:
             self.run_state.start_anew()
             self.start_from_weights()
+
+    def _check_length(self) -> None:
+        if (self.start_epoch, self.start_step) > (self.max_epoch, 0):
+            raise CheckpointError(
+                f"the run to be resumed has trained {self.start_epoch} epochs and {self.start_step} "
+                f"iterations; SOLVER.MAX_EPOCH is {self.max_epoch}: give at least "
+                f"{self.start_epoch + (self.start_step > 0)}, or choose another OUTPUT_DIR"
+            )
+
+    def begin_record(self) -> None:
+        """Let the folder say what is trained there from now on: its config.yaml, and, where a finished run
+        goes on, that it is not finished.
+        """
+        if comm.is_main_process() and self.start_epoch < self.max_epoch:
+            self.checkpointer.reopen(self.start_epoch - 1)
+        record_recipe(self.cfg)
 
     def train(self) -> dict | None:
         """Train; a run that is asked to stop (Ctrl-C, SIGTERM) writes a checkpoint first.
