@@ -62,7 +62,7 @@ def command(monkeypatch, capsys):
     # They would give fastreid's logger handlers that outlive the test.
     monkeypatch.setattr("fastreid.engine.default_setup", lambda cfg, args: None)
     monkeypatch.setattr("fastreid.utils.logger.setup_logger", lambda *_, **__: None)
-    monkeypatch.setattr("mmt_plugin.commands.job.default_setup", lambda cfg, args: None)
+    monkeypatch.setattr("mmt_plugin.commands.job.set_up", lambda cfg, args: None)
 
     def call(verb: str, *words: object) -> Ended:
         capsys.readouterr()

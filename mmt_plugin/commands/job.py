@@ -3,10 +3,16 @@
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import torch
 from fastreid.config import CfgNode
-from fastreid.engine import DefaultTrainer, default_setup
+from fastreid.engine import DefaultTrainer
+from fastreid.utils import comm
 from fastreid.utils.checkpoint import Checkpointer
+from fastreid.utils.collect_env import collect_env_info
+from fastreid.utils.env import seed_all_rng
+from fastreid.utils.logger import setup_logger
 
 from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config, load_config
@@ -18,7 +24,7 @@ from mmt_plugin.engine.pipeline import run as run_adaptation
 from mmt_plugin.engine.resume.checkpointer import refuse_overwriting
 from mmt_plugin.engine.trainer import MMTTrainer, load_for_evaluation
 from mmt_plugin.runs.lock import locked
-from mmt_plugin.runs.record import write_results
+from mmt_plugin.runs.record import make_folder, record_recipe, write_results
 from mmt_plugin.sda.pipeline import run as run_translation
 from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.launch import launch
@@ -53,7 +59,7 @@ def load_checked_config(arguments: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def runner(cfg: CfgNode) -> Callable[[CfgNode, str, bool], dict] | None:
+def runner(cfg: CfgNode) -> Callable[[CfgNode, str, bool, list[str]], dict] | None:
     """What trains a config of the plugin's; None for one of fastreid's own."""
     if is_a(cfg, MMT):
         return run_adaptation
@@ -90,6 +96,23 @@ def evaluate(cfg: CfgNode) -> dict:
     return metrics
 
 
+def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """fastreid's setup: the log and what it begins with, seeds. Unlike it, this leaves config.yaml to a
+    training that is accepted: an evaluation, or a resume that is refused, is not what made the model.
+    """
+    make_folder(cfg)
+    rank = comm.get_rank()
+    logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
+    logger.info(f"Rank of current process: {rank}. World size: {comm.get_world_size()}")
+    logger.info(f"Environment info:\n{collect_env_info()}")
+    logger.info(f"Command line arguments: {args}")
+    logger.info(f"Contents of args.config_file={args.config_file}:\n{Path(args.config_file).read_text()}")
+    logger.info(f"Running with full config:\n{cfg}")
+    seed_all_rng()
+    if not args.eval_only:
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
 def main(args: argparse.Namespace) -> dict:
     """The work of one process."""
     for name in args.imports:
@@ -97,12 +120,13 @@ def main(args: argparse.Namespace) -> dict:
     cfg = load_checked_config(args)
     with locked(cfg.OUTPUT_DIR):
         if runner(cfg) and not (args.resume or args.eval_only):
-            refuse_overwriting(cfg.OUTPUT_DIR)  # before the setup writes its own config.yaml there
-        default_setup(cfg, args)
+            refuse_overwriting(cfg.OUTPUT_DIR)
+        set_up(cfg, args)
         if args.eval_only:
             return evaluate(cfg)
         if train := runner(cfg):
-            return train(cfg, args.config_file, args.resume)
+            return train(cfg, args.config_file, args.resume, args.allow_change)
         trainer = DefaultTrainer(cfg)
         trainer.resume_or_load(resume=args.resume)
+        record_recipe(cfg)
         return trainer.train()

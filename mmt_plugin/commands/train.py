@@ -9,7 +9,8 @@
 
 Configuration keys and their values stand before or behind the options; all keys of the plugin, with what they
 mean, stand in mmt_plugin/config/defaults.py, the recipes in configs/. Data sets lie below the folder that the
-environment variable FASTREID_DATASETS names. A run that was interrupted goes on with --resume.
+environment variable FASTREID_DATASETS names. A run that was interrupted goes on with --resume, a finished one
+with --resume and a larger SOLVER.MAX_EPOCH.
 python tools/doctor.py says what this machine lacks.
 """
 
@@ -23,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """fastreid's command line, explained."""
     parser.add_argument("--config-file", required=True, metavar="FILE", help="the recipe, a file of configs/")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
+    parser.add_argument(
+        "--allow-change",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="with --resume: a key that may have another value than before; may be given several times",
+    )
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, train nothing")
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine")
     parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines of the run")

@@ -29,8 +29,13 @@ from mmt_plugin.engine.hooks.ground_truth import GroundTruthHook
 from mmt_plugin.engine.hooks.label_noise import LabelNoiseHook
 from mmt_plugin.engine.hooks.learning_rate import LearningRateHook
 from mmt_plugin.engine.hooks.progress import ProgressBar
-from mmt_plugin.engine.hooks.pseudo_labels import LABEL_FREE, PseudoLabelHook
-from mmt_plugin.engine.hooks.selection import BestModelHook, SelectionHook, StableSelectionHook
+from mmt_plugin.engine.hooks.pseudo_labels import PseudoLabelHook
+from mmt_plugin.engine.hooks.selection import (
+    LABEL_FREE,
+    BestModelHook,
+    SelectionHook,
+    StableSelectionHook,
+)
 from mmt_plugin.engine.hooks.source_classes import SourceClassesHook
 from mmt_plugin.engine.hooks.times import EpochTimesHook, TimedEvalHook, TrainingTimeHook, timed
 from mmt_plugin.engine.hooks.unreadable import UnreadableHook

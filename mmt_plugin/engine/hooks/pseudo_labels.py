@@ -21,11 +21,10 @@ from mmt_plugin.pseudo_labels.timing import Stages
 from mmt_plugin.report.label_record import LabelRecorder
 from mmt_plugin.report.records import RecordError
 
+from .selection import LABEL_FREE
 from .times import timed
 
 logger = logging.getLogger("fastreid.mmt.labels")
-# What the scalars begin with that are computed without annotations.
-LABEL_FREE = "label_free/"
 
 
 class DegenerateClusteringError(UserError, RuntimeError):

@@ -144,11 +144,11 @@ def refuse_changes(changes: Sequence[str], allowed: Sequence[str]) -> None:
     """
     refused = [change for change in changes if change.split(" ")[0] not in allowed]
     if refused:
-        keys = " ".join(change.split(" ")[0] for change in refused)
+        options = " ".join(f"--allow-change {change.split(' ')[0]}" for change in refused)
         raise CheckpointError(
             f"the run to be resumed has another recipe: {', '.join(refused[:5])}. Resume it with the "
             "values it was started with, or choose another OUTPUT_DIR; where you want the change, add "
-            f"--allow-change {keys}"
+            f"{options}"
         )
 
 
