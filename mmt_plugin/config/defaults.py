@@ -12,7 +12,16 @@ from fastreid.config import CfgNode
 
 def add_mmt_config(cfg: CfgNode) -> None:
     """Add the plugin's keys, with their defaults, to a fastreid config (in place)."""
-    for add_section in (_host_nodes, _own_data, _method, _pseudo_labels, _sda, _synthetic_world, _report):
+    for add_section in (
+        _host_nodes,
+        _own_data,
+        _method,
+        _pseudo_labels,
+        _sda,
+        _synthetic_world,
+        _report,
+        _export,
+    ):
         add_section(cfg)
 
 
@@ -323,3 +332,13 @@ def _report(_C: CfgNode) -> None:
     _C.REPORT.LABEL_NOISE = False
     # Project of Weights & Biases that gets all scalars, beside metrics.json and TensorBoard; empty for none.
     _C.REPORT.WANDB_PROJECT = ""
+
+
+def _export(_C: CfgNode) -> None:
+    """What an exported program takes and gives; written by tools/export.py into the export's config.yaml."""
+    # "raw": RGB pixels 0-255; "unit": 0-1; "imagenet": normalised by ImageNet's mean and standard deviation.
+    _C.EXPORT = CfgNode({"PIXELS": "raw"})
+    # Features have unit length.
+    _C.EXPORT.NORMALIZED = False
+    # Weights, pixels and features are float16.
+    _C.EXPORT.HALF = False

@@ -3,15 +3,14 @@
 Shapes: B batch, D feature size.
 """
 
-import io
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from fastreid.config import CfgNode, get_cfg
 from fastreid.data.transforms import build_transforms
 from fastreid.modeling.meta_arch import build_model
@@ -25,27 +24,38 @@ from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.files import UNFINISHED, replace_when_complete
 from mmt_plugin.weights.network import CLASSIFIER, save_safetensors
 
+from .clients import CLIENTS
 from .images import GivenImages, ImageLike
 from .network import (
     CONFIG,
     EXPORTED,
     ExportError,
     PixelsToFeatures,
-    import_optional,
     load,
     load_trained,
     locate,
 )
 from .plain import plain_weights
+from .programs import inference_config, write_onnx, write_torchscript
 
 # Largest difference of any feature's entry between the network and its export.
 TOLERANCE = 1e-4
+# The same for float16, of features of unit length.
+HALF_TOLERANCE = 2e-2
 # Real crops of the run's own data set to compare on, where none are named.
 NUM_CROPS = 16
 
 
 def export(
-    source: str | os.PathLike, format: str, output: str | os.PathLike, images: Sequence[ImageLike] = ()
+    source: str | os.PathLike,
+    format: str,
+    output: str | os.PathLike,
+    images: Sequence[ImageLike] = (),
+    *,
+    client: str = "",
+    pixels: str = "raw",
+    normalized: bool = False,
+    half: bool = False,
 ) -> float:
     """Write a run's chosen network, its domain-specific BN folded and its classifier left out.
 
@@ -54,9 +64,15 @@ def export(
         format: one of FORMATS.
         output: folder to make, of the model and a config.yaml with its pre-processing.
         images: to compare on; by default images of the run's test set.
+        client: one of CLIENTS, the program that is to use the file: decides ``pixels``, and makes features of
+            unit length.
+        pixels: what a TorchScript or ONNX program takes, one of PIXELS.
+        normalized: whether it gives features of unit length.
+        half: whether its weights, pixels and features are float16.
 
     Returns:
-        The largest difference between the features of the network and of the export as read back from disk.
+        The largest difference between the features of the network and of the export as read back from disk;
+        with ``half`` of features of unit length.
 
     Raises:
         ExportError: the folder is there already, there is no such format of the network, or the features
@@ -67,25 +83,49 @@ def export(
     model = locate(source)
     if model.is_program:
         raise ExportError(f"{os.fspath(source)!r} is an export already; name the run it was made from")
+    if client:
+        _check_client(client, format)
+        pixels, normalized = CLIENTS[client].pixels, True
+    if format not in PROGRAMS and (pixels != "raw" or normalized or half):
+        raise ExportError(
+            f"{format} holds weights, not a program: pixels, unit length and float16 are for "
+            f"{' and '.join(PROGRAMS)}"
+        )
+    settings = model.cfg.clone()
+    settings.defrost()
+    settings.EXPORT.PIXELS, settings.EXPORT.NORMALIZED, settings.EXPORT.HALF = pixels, normalized, half
     resolve_device(model.cfg)
     crops = read_crops(model.cfg, images)
     network = load_trained(model)
     expected = _features(network, crops)
+    if normalized or half:
+        expected = F.normalize(expected)
     fold_batch_norm(network)
     with _folder_when_complete(Path(output)) as folder:
-        cfg = FORMATS[format](network, model.cfg.clone(), folder)
+        cfg = FORMATS[format](network, settings, folder)
+        if client and (write_beside := CLIENTS[client].write_beside):
+            write_beside(folder, folder / EXPORTED[format], cfg)
         cfg.MODEL.WEIGHTS = os.fspath(Path(output, EXPORTED[format]))
         cfg.OUTPUT_DIR = os.fspath(Path(output, "evaluation"))
         with replace_when_complete(os.fspath(folder / CONFIG), "w") as file:
             file.write(cfg.dump())
         reader = read_as_host if format == "fastreid" else _read
-        difference = float((_features(reader(folder), crops) - expected).abs().max())
-        if not difference <= TOLERANCE:
+        found = _features(reader(folder), crops)
+        difference = float(((F.normalize(found) if half else found) - expected).abs().max())
+        tolerance = HALF_TOLERANCE if half else TOLERANCE
+        if not difference <= tolerance:
             raise ExportError(
                 f"the features of the {format} file differ from the network's by up to {difference:.2g}, "
-                f"more than {TOLERANCE:g}; nothing was written"
+                f"more than {tolerance:g}; nothing was written"
             )
     return difference
+
+
+def _check_client(client: str, format: str) -> None:
+    if client not in CLIENTS:
+        raise ExportError(f"client {client!r} is unknown; choose one of {', '.join(CLIENTS)}")
+    if format not in CLIENTS[client].formats:
+        raise ExportError(f"{client} does not read {format}; choose {' or '.join(CLIENTS[client].formats)}")
 
 
 def read_crops(cfg: CfgNode, images: Sequence[ImageLike] = ()) -> Tensor:
@@ -142,64 +182,17 @@ def _write_fastreid(network: PixelsToFeatures, cfg: CfgNode, folder: Path) -> Cf
 def _write_safetensors(network: PixelsToFeatures, cfg: CfgNode, folder: Path) -> CfgNode:
     weights = {key: value for key, value in network.network.state_dict().items() if key != CLASSIFIER}
     save_safetensors(weights, folder / EXPORTED["safetensors"])
-    return _inference_config(cfg)
-
-
-def _write_torchscript(network: PixelsToFeatures, cfg: CfgNode, folder: Path) -> CfgNode:
-    buffer = io.BytesIO()
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: the check on crops says whether it went well
-        torch.jit.save(torch.jit.trace(network, _example(cfg), check_trace=False), buffer)
-    _write(buffer, folder / EXPORTED["torchscript"])
-    return _inference_config(cfg)
-
-
-def _write_onnx(network: PixelsToFeatures, cfg: CfgNode, folder: Path) -> CfgNode:
-    for package in ("onnx", "onnxruntime"):
-        import_optional(package)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (_example(cfg),),
-            buffer,
-            dynamo=False,
-            input_names=["images"],
-            output_names=["features"],
-            dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
-        )
-    _write(buffer, folder / EXPORTED["onnx"])
-    return _inference_config(cfg)
+    return inference_config(cfg)
 
 
 # Each writes the model's file into a folder, and returns the configuration that goes with it.
 FORMATS: dict[str, Callable[[PixelsToFeatures, CfgNode, Path], CfgNode]] = {
     "fastreid": _write_fastreid,
     "safetensors": _write_safetensors,
-    "torchscript": _write_torchscript,
-    "onnx": _write_onnx,
+    "torchscript": write_torchscript,
+    "onnx": write_onnx,
 }
-
-
-def _inference_config(cfg: CfgNode) -> CfgNode:
-    """The run's configuration for a single network with ordinary BN, without anything to start from."""
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAIN = False
-    cfg.MMT.IMAGES_PER_BN = 0
-    cfg.MMT.DSBN.ENABLED = False
-    cfg.MMT.WEIGHTS = ()
-    return cfg
-
-
-def _example(cfg: CfgNode) -> Tensor:
-    """A batch of two, so that nothing takes its size for a constant 1."""
-    return torch.zeros(2, 3, *cfg.INPUT.SIZE_TEST)
-
-
-def _write(buffer: io.BytesIO, path: Path) -> None:
-    with replace_when_complete(os.fspath(path), "wb") as file:
-        file.write(buffer.getvalue())
+PROGRAMS = ("torchscript", "onnx")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
@@ -17,6 +18,8 @@ from mmt_plugin.modeling.network import build_network
 from mmt_plugin.runs.record import chosen_model
 from mmt_plugin.system.memory import keep_freed_memory
 from mmt_plugin.weights.network import CheckpointError, inference_weights, load_network
+
+from .pixels import convert_pixels
 
 CONFIG = "config.yaml"
 # The model's file in the folder of an export, by what reads it.
@@ -48,22 +51,25 @@ class ModelFile:
 class PixelsToFeatures(nn.Module):
     """Normalisation of pixels and one network, in evaluation mode."""
 
-    def __init__(self, network: nn.Module, mean: list[float], std: list[float]):
+    def __init__(self, network: nn.Module, mean: list[float], std: list[float], normalized: bool = False):
         """
         Args:
             network: of normalised images, such as a ReIDNetwork.
-            mean: 3 channel means, of pixels in 0-255.
+            mean: 3 channel means, of pixels as they come.
             std: 3 channel deviations.
+            normalized: whether features get unit length.
         """
         super().__init__()
         self.network = network
+        self.normalized = normalized
         self.register_buffer("pixel_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """RGB pixels 0-255, B x 3 x H x W float32 -> B x D, not normalised."""
-        return self.network((images - self.pixel_mean) / self.pixel_std).float()
+        """RGB pixels, B x 3 x H x W -> B x D float32."""
+        features = self.network((images - self.pixel_mean) / self.pixel_std).float()
+        return F.normalize(features) if self.normalized else features
 
 
 def locate(source: str | os.PathLike) -> ModelFile:
@@ -94,15 +100,18 @@ def locate(source: str | os.PathLike) -> ModelFile:
 
 
 def load(model: ModelFile, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """What turns pixels (B x 3 x H x W, 0-255) into features (B x D) on a device."""
+    """What turns pixels (B x 3 x H x W, 0-255) into features (B x D float32) on a device."""
     keep_freed_memory(device)
+    if not model.is_program:
+        return load_trained(model).to(device)
     if model.path.name == EXPORTED["onnx"]:
-        return _onnx_session(model.path, device)
-    if model.is_program:
+        program = _onnx_session(model.path, device)
+    else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch recommends its exporter for new programs
-            return torch.jit.load(model.path, map_location=device).eval()
-    return load_trained(model).to(device)
+            program = torch.jit.load(model.path, map_location=device).eval()
+    export, dtype = model.cfg.EXPORT, torch.float16 if model.cfg.EXPORT.HALF else torch.float32
+    return lambda images: program(convert_pixels(images, export.PIXELS).to(dtype)).float()
 
 
 def load_trained(model: ModelFile) -> PixelsToFeatures:
