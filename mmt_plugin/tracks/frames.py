@@ -1,0 +1,90 @@
+"""Frames of a camera, one after the other: a folder of images, or a video."""
+
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from mmt_plugin.system.images import UnreadableImageError, read_image
+
+from .boxes import TracksError
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def read_frames(
+    source: Path, wanted: Collection[int], first: int = 1
+) -> Iterator[tuple[int, Image.Image | None]]:
+    """The wanted frames in order, RGB; None for one that cannot be read.
+
+    Args:
+        source: a folder of images, whose names end with the frame's number, or a video.
+        wanted: numbers, as the tracks count.
+        first: the number of a video's first frame.
+
+    Raises:
+        TracksError: there is no such source, or the video cannot be opened.
+    """
+    if source.is_dir():
+        yield from _from_folder(source, wanted)
+    elif source.is_file():
+        yield from _from_video(source, wanted, first)
+    else:
+        raise TracksError(f"there is no video or folder of frames {str(source)!r}")
+
+
+def _from_folder(folder: Path, wanted: Collection[int]) -> Iterator[tuple[int, Image.Image | None]]:
+    files: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        digits = re.search(r"(\d+)$", path.stem)
+        if path.suffix.lower() not in IMAGES or digits is None:
+            continue
+        number = int(digits.group(1))
+        if number in files:
+            raise TracksError(
+                f"{files[number].name} and {path.name} in {str(folder)!r} are both frame {number}"
+            )
+        files[number] = path
+    if not files:
+        raise TracksError(f"{str(folder)!r} holds no images whose names end with a frame number")
+    for number in sorted(wanted):
+        try:
+            yield number, read_image(str(files[number])) if number in files else None
+        except UnreadableImageError:
+            yield number, None
+
+
+def _from_video(path: Path, wanted: Collection[int], first: int) -> Iterator[tuple[int, Image.Image | None]]:
+    try:
+        import av
+    except ImportError:
+        raise TracksError(
+            f"reading the video {str(path)!r} needs PyAV: pip install 'mmt_plugin[video]', or give a folder of frames"
+        ) from None
+    missing, last = set(wanted), max(wanted, default=-1)
+    try:
+        with av.open(str(path)) as video:
+            if not video.streams.video:
+                raise TracksError(f"{str(path)!r} has no video stream")
+            for number, frame in enumerate(_decoded(video), start=first):
+                if number > last:
+                    break
+                if number in missing:
+                    missing.discard(number)
+                    yield number, None if frame is None else frame.to_image()
+    except (av.error.FFmpegError, OSError) as error:
+        raise TracksError(f"{str(path)!r} cannot be read as a video: {error}") from error
+    for number in sorted(missing):
+        yield number, None
+
+
+def _decoded(video) -> Iterator:
+    """Decoded frames; damaged packets in the middle count as a frame each."""
+    import av
+
+    for packet in video.demux(video=0):
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            yield None
