@@ -194,7 +194,9 @@ def _read_record(output: Path, choice: Choice) -> dict:
     if not path.is_file():
         if any(output.iterdir()):
             raise TracksError(f"{str(output)!r} is not empty and holds no {RECORD}: name a new folder")
-        return {"choice": settings, "cameras": {}}
+        record = {"choice": settings, "cameras": {}}
+        _write(path, json.dumps(record, indent=1))
+        return record
     record = json.loads(path.read_text())
     if record["choice"] != settings:
         raise TracksError(f"{str(output)!r} was made with other settings: name a new folder, or repeat those")

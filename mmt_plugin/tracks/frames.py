@@ -60,7 +60,8 @@ def _from_video(path: Path, wanted: Collection[int], first: int) -> Iterator[tup
         import av
     except ImportError:
         raise TracksError(
-            f"reading the video {str(path)!r} needs PyAV: pip install 'mmt_plugin[video]', or give a folder of frames"
+            f"reading the video {str(path)!r} needs PyAV: pip install 'mmt_plugin[video]', or give a folder "
+            "of frames"
         ) from None
     missing, last = set(wanted), max(wanted, default=-1)
     try:

@@ -29,9 +29,8 @@ def camera(tmp_path):
         for track, height in ((1, 30), (2, 30), (3, 6)):
             left, top = 5 + 35 * (track - 1) + frame, 10
             picture[top : top + height, left : left + 12] = colour(track, frame)
-            lines.append(
-                f"{frame},{track},{left},{top},12,{height},{0.4 if (track, frame) == (2, 1) else 0.9}"
-            )
+            confidence = 0.4 if (track, frame) == (2, 1) else 0.9
+            lines.append(f"{frame},{track},{left},{top},12,{height},{confidence}")
         Image.fromarray(picture).save(tmp_path / "frames" / f"frame_{frame:03d}.png")
     (tmp_path / "tracks.txt").write_text("\n".join(lines))
     return Camera("gate", tmp_path / "frames", tmp_path / "tracks.txt")
@@ -116,7 +115,7 @@ def test_mistakes_are_named(camera, tmp_path, make, message):
 
 
 def test_a_choice_that_leaves_nothing_says_what_left_it_out(camera, tmp_path):
-    with pytest.raises(TracksError, match="17 unsure"):
+    with pytest.raises(TracksError, match="18 unsure"):
         crop_tracks([camera], tmp_path / "out", Choice(**{**EVERY.__dict__, "confidence": 0.95}))
 
 
