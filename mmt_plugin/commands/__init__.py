@@ -13,6 +13,7 @@ VERBS = {
     "report": "report",
     "leaderboard": "leaderboard",
     "translate": "translate",
+    "crop-tracks": "crop_tracks",
     "strip-labels": "strip_labels",
     "configs": "configs",
     "doctor": "doctor",

@@ -35,6 +35,7 @@ from .network import (
     load_trained,
     locate,
 )
+from .pixels import PIXELS
 from .plain import plain_weights
 from .programs import inference_config, write_onnx, write_torchscript
 
@@ -86,6 +87,8 @@ def export(
     if client:
         _check_client(client, format)
         pixels, normalized = CLIENTS[client].pixels, True
+    if pixels not in PIXELS:
+        raise ExportError(f"pixels {pixels!r} are unknown; choose one of {', '.join(PIXELS)}")
     if format not in PROGRAMS and (pixels != "raw" or normalized or half):
         raise ExportError(
             f"{format} holds weights, not a program: pixels, unit length and float16 are for "
