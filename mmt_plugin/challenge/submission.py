@@ -72,7 +72,7 @@ def write_index(path: str | os.PathLike, items: Sequence[Item]) -> Path:
     """Write an index of a test set that has none, in the order of its (path, identity, camera)."""
     with replace_when_complete(str(path), "w") as file:
         for number, (image, identity, camera) in enumerate(items):
-            file.write(f"{Path(image).name} {camera} {identity} {number}\n")
+            file.write(f"{Path(image).name} {camera:d} {identity:d} {number}\n")
     return Path(path)
 
 

@@ -24,8 +24,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 HOST, HOST_VERSION = "fastreid", "1.4.0"
 OLDEST_PYTHON = (3, 10)
 FIRST_RECIPE = "configs/synthetic/plaza2metro_mmt.yml"
-# The built-in world is rendered where it is missing.
-BUILT_IN = ("SynthPlaza", "SynthMetro")
 REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:>=\s*([\d.]+))?")
 
 
@@ -163,29 +161,41 @@ def check_plugin(report: Report) -> bool:
 
 
 def check_datasets(report: Report) -> None:
-    """The data sets of the recipes in configs/, below FASTREID_DATASETS."""
+    """The data sets of the recipes in configs/, below FASTREID_DATASETS. The built-in world is not drawn."""
     root = os.getenv("FASTREID_DATASETS")
     report.section(f"Data sets below {root or 'datasets (FASTREID_DATASETS is not set)'}")
-    from mmt_plugin.data.build import build_dataset
+    from fastreid.config import get_cfg
 
-    for name in dataset_names():
-        if name in BUILT_IN:
-            there = list(Path(root or "datasets", "synthetic").glob(f"{name}_*"))
-            report.line(name, f"built in: {len(there)} rendered, others on first use")
-            continue
-        try:
-            dataset = build_dataset(name)
-        except FileNotFoundError as error:
-            folder = re.search(r"needs '([^']+)'", str(error))
-            remedy = "put it there, or: export FASTREID_DATASETS=<folder of your data sets>"
-            report.missing(name, f"not found: {folder[1] if folder else error}", remedy, fatal=False)
-        except Exception as error:  # a folder with something else in it
-            report.missing(
-                name, f"cannot be read: {error}", "compare the folder with fastreid's layout", fatal=False
-            )
-        else:
-            counts = (len(dataset.train), len(dataset.query), len(dataset.gallery))
-            report.line(name, "{} training, {} query, {} gallery images".format(*counts))
+    from mmt_plugin import add_mmt_config, data, synthetic
+
+    cfg, names = get_cfg(), dataset_names()
+    add_mmt_config(cfg)
+    cfg.DATASETS.TESTS = names
+    data.configure(cfg)
+    with synthetic.only_looking():
+        for name in names:
+            check_dataset(report, name)
+
+
+def check_dataset(report: Report, name: str) -> None:
+    """How many images a data set has here."""
+    from mmt_plugin.data.build import build_dataset
+    from mmt_plugin.data.datasets.own import is_own
+    from mmt_plugin.synthetic.datasets import is_built_in
+
+    try:
+        dataset = build_dataset(name)
+        counts = (len(dataset.train), len(dataset.query), len(dataset.gallery))
+    except FileNotFoundError as error:
+        folder = re.search(r"needs '([^']+)'", str(error))
+        remedy = "put it there, or: export FASTREID_DATASETS=<folder of your data sets>"
+        report.missing(name, f"not found: {folder[1] if folder else error}", remedy, fatal=False)
+    except Exception as error:  # a folder with something else in it
+        remedy = "docs/own_data.md says what is read" if is_own(name) else "compare it with fastreid's layout"
+        report.missing(name, f"cannot be read: {error}", remedy, fatal=False)
+    else:
+        sizes = "{} training, {} query, {} gallery images".format(*counts)
+        report.line(name, f"built in, drawn where it is needed: {sizes}" if is_built_in(name) else sizes)
 
 
 def dataset_names() -> list[str]:

@@ -4,9 +4,9 @@ from fastreid.config import CfgNode
 
 from mmt_plugin import synthetic
 
-from .datasets import cameras, own, translated, visda  # registers them
+from .datasets import cameras, msmt17, own, translated, visda  # registers them
 
-__all__ = ["cameras", "configure", "own", "synthetic", "translated", "visda"]
+__all__ = ["cameras", "configure", "msmt17", "own", "synthetic", "translated", "visda"]
 
 
 def configure(cfg: CfgNode, command: CfgNode | None = None) -> None:

@@ -1,6 +1,5 @@
 """Datasets by name, and loaders whose workers live as long as the run."""
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,6 +13,7 @@ from fastreid.utils import comm
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from mmt_plugin.errors import DataError
 from mmt_plugin.system.devices import batch_device
 
 from .cache import CachedFiles, is_cachable
@@ -21,12 +21,9 @@ from .dataset import (
     DatasetError,
     ImageFiles,
     Item,
-    MissingDatasetError,
     TestImages,
-    TooFewImagesError,
     TrainImages,
 )
-from .datasets.own.names import is_own
 from .erasing import erase
 from .processes import leave_ctrl_c_to_the_main_process
 from .samplers import IdentityBatchSampler, ShuffledBatchSampler
@@ -38,40 +35,11 @@ def build_dataset(name: str, **options: object) -> ImageDataset:
     """A registered dataset, read from below the folder that FASTREID_DATASETS names.
 
     Raises:
-        DatasetError: no data set of that name is registered, or it has other names or sizes than it can have.
-        MissingDatasetError: its folder is not there.
+        UnknownNameError: no data set of that name is registered; the message holds names like it.
+        MissingFileError: its folder is not there.
+        DataError: a file name, or a line of a list, does not tell what it should.
     """
-    check_name(name)
-    try:
-        return DATASET_REGISTRY.get(name)(root=os.getenv("FASTREID_DATASETS", "datasets"), **options)
-    except DatasetError:
-        raise
-    except FileNotFoundError as error:
-        raise MissingDatasetError(str(error)) from error
-
-
-def check_name(name: str) -> None:
-    """Refuse a data set that is not registered.
-
-    Raises:
-        DatasetError: with the names that are like it, and how own data are written.
-    """
-    known = DATASET_REGISTRY._obj_map
-    if name in known:
-        return
-    if is_own(name):
-        raise DatasetError(f"{name!r} is not among the data sets of this configuration: name it in DATASETS")
-    lower = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=3)
-    hint = (
-        f"did you mean {' or '.join(lower[each] for each in near)}?"
-        if near
-        else (f"there are {', '.join(sorted(each for each in known if not is_own(each)))}.")
-    )
-    raise DatasetError(
-        f"there is no data set {name!r}; {hint} Own images are named 'folder:<path>', or, in a list, "
-        "'csv:<path>'"
-    )
+    return DATASET_REGISTRY.get(name)(root=os.getenv("FASTREID_DATASETS", "datasets"), **options)
 
 
 def training_items(names: Sequence[str], combineall: bool = False) -> list[Item]:
@@ -133,11 +101,11 @@ def epoch_length(cfg: CfgNode, num_images: int) -> int:
     """Iterations of one epoch.
 
     Raises:
-        TooFewImagesError: if one pass over the images does not fill a batch.
+        DataError: if one pass over the images does not fill a batch.
     """
     iterations = cfg.SOLVER.ITERS_PER_EPOCH or num_images // cfg.SOLVER.IMS_PER_BATCH
     if iterations == 0:
-        raise TooFewImagesError(
+        raise DataError(
             f"{num_images} training images do not fill a batch of {cfg.SOLVER.IMS_PER_BATCH} "
             "(SOLVER.IMS_PER_BATCH): "
             "lower it or set SOLVER.ITERS_PER_EPOCH"

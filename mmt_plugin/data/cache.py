@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from mmt_plugin.system.files import replace_when_complete
+from mmt_plugin.system.files import replace_when_complete, reserve
 
 from .dataset import DatasetError, ImageFiles
 from .processes import leave_ctrl_c_to_the_main_process, only_writer
@@ -95,15 +95,17 @@ class CachedFiles(ImageFiles):
             DatasetError: the disk has no room, or the folder holds pictures of other files.
             UnreadableImageError: a file cannot be read, and may not be skipped.
         """
+        if self.is_complete():  # nothing is written then, not even a lock: the disk may be read-only
+            return
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with only_writer(self.folder):
+                if not (self.folder / ABOUT).exists():
+                    self._create()
+                if not self.is_complete():
+                    self._read_missing(workers)
         except OSError as error:
             raise self._unwritable(error) from error
-        with only_writer(self.folder):
-            if not (self.folder / ABOUT).exists():
-                self._create()
-            if not self.is_complete():
-                self._read_missing(workers)
 
     def _read_missing(self, workers: int) -> None:
         pictures, rows = self._map(PICTURES, "r+"), self._map(ROWS, "r+")
@@ -138,13 +140,13 @@ class CachedFiles(ImageFiles):
             self.folder.mkdir()
             with open(self.folder / PICTURES, "wb") as file:
                 write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": self.shape})
-                os.posix_fallocate(file.fileno(), file.tell(), self.num_bytes)
+                reserve(file, self.num_bytes)
             np.save(self.folder / ROWS, np.full(len(self), MISSING, dtype=np.uint8))
             with replace_when_complete(str(self.folder / ABOUT), "w") as file:
                 json.dump(self._description(), file, indent=1)
-        except OSError as error:
+        except OSError:
             shutil.rmtree(self.folder, ignore_errors=True)
-            raise self._unwritable(error) from error
+            raise
 
     def _check(self) -> None:
         try:

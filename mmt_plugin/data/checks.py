@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
-from fastreid.modeling.meta_arch.build import META_ARCH_REGISTRY
 
-from mmt_plugin.modeling import MutualMeanTeaching
+from mmt_plugin.config.architecture import MMT, is_a
+from mmt_plugin.errors import DataError, UserError
 from mmt_plugin.synthetic import only_looking
 
-from .build import build_dataset, check_name, epoch_length, items_of, training_tracklets
-from .dataset import DatasetError, Item, TooFewImagesError
+from .build import build_dataset, epoch_length, items_of, training_tracklets
+from .dataset import DatasetError, Item
 from .datasets import own
 from .named import NAMES, SOURCE_NAMES, TARGETS, TESTS, named_sets
 
@@ -29,13 +30,13 @@ def check_sets(cfg: CfgNode, training: bool = True) -> None:
         training: whether it will be trained, and not only evaluated.
 
     Raises:
-        DatasetError: naming the key and the set.
+        UserError: naming the key and the set.
     """
     own.configure(cfg)
     for key, names in named_sets(cfg).items():
         for name in names:
             with _blamed_on(key):
-                check_name(name)
+                DATASET_REGISTRY.get(name)
     with only_looking():
         if training:
             for key, names in _trained_on(cfg).items():
@@ -49,15 +50,14 @@ def _blamed_on(key: str) -> Iterator[None]:
     """Put the key that named a set before what is wrong with it."""
     try:
         yield
-    except DatasetError as error:
+    except UserError as error:
         raise type(error)(f"{key}: {error}") from error
 
 
 def _trained_on(cfg: CfgNode) -> dict[str, Sequence[str]]:
     """The sets whose training images a run will read, its source stages included."""
     names, targets = cfg.DATASETS.NAMES, cfg.DATASETS.TARGETS
-    architecture = META_ARCH_REGISTRY._obj_map.get(cfg.MODEL.META_ARCHITECTURE, object)
-    if not issubclass(architecture, MutualMeanTeaching):
+    if not is_a(cfg, MMT):
         return {NAMES: names, TARGETS: targets}
     if cfg.PSEUDO_LABELS.METHOD == "ground_truth":
         return {NAMES: names, TARGETS: targets} if cfg.MMT.TARGET_BN else {NAMES: names}
@@ -94,9 +94,9 @@ def check_target(cfg: CfgNode, items: Sequence[Item]) -> None:
     """
     labels, targets = cfg.PSEUDO_LABELS, ", ".join(cfg.DATASETS.TARGETS)
     if len(items) < 2:
-        raise TooFewImagesError(f"{targets} has one image, of which no clusters can be made")
+        raise DataError(f"{targets} has one image, of which no clusters can be made")
     if labels.METHOD == "kmeans" and len(items) < labels.KMEANS.NUM_CLUSTERS:
-        raise TooFewImagesError(
+        raise DataError(
             f"PSEUDO_LABELS.KMEANS.NUM_CLUSTERS is {labels.KMEANS.NUM_CLUSTERS}, more than the {len(items)} "
             f"training images of {targets}"
         )
@@ -132,7 +132,7 @@ def check_identities(datasets: Sequence[ImageDataset]) -> None:
     found = {item[1] for dataset in datasets for item in dataset.train}
     if len(found) < 2:
         names = ", ".join(type(dataset).__name__ for dataset in datasets)
-        raise TooFewImagesError(f"{names} has 1 identity: training on labels needs at least 2")
+        raise DataError(f"{names} has 1 identity: training on labels needs at least 2")
 
 
 def check_test_sets(names: Sequence[str]) -> None:

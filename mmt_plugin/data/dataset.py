@@ -23,18 +23,6 @@ class DatasetError(UserError, RuntimeError):
     """
 
 
-class MissingDatasetError(DatasetError, FileNotFoundError):
-    """A data set, or a part of it, that is not where it is looked for; the message says where that is."""
-
-
-class TooFewImagesError(DatasetError, ValueError):
-    """Fewer images or identities than training needs."""
-
-
-class FileNameError(DatasetError, ValueError):
-    """A file name, or a line of a list, that does not tell what names of this data set tell."""
-
-
 def images_digest(items: Sequence[Item]) -> str:
     """Number of images and a hash of their names, which does not change when the folder moves."""
     names = "\n".join("/".join(PurePath(item[0]).parts[-2:]) for item in items)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-from .dataset import TooFewImagesError
+from mmt_plugin.errors import DataError
 
 Batch = list[tuple[int, int]]
 
@@ -130,7 +130,7 @@ class IdentityBatchSampler(EpochBatchSampler):
         """Draw from the given N labels from the next epoch on; -1 marks images that are left out.
 
         Raises:
-            TooFewImagesError: if fewer than two identities are left, so that no batch would hold a negative.
+            DataError: if fewer than two identities are left, so that no batch would hold a negative.
         """
         labels = np.asarray(labels)
         if len(labels) != len(self.cameras):
@@ -139,9 +139,7 @@ class IdentityBatchSampler(EpochBatchSampler):
         order = used[np.argsort(labels[used], kind="stable")]
         members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
         if len(members) < 2:
-            raise TooFewImagesError(
-                f"{len(members) if len(used) else 0} identities: training needs at least 2"
-            )
+            raise DataError(f"{len(members) if len(used) else 0} identities: training needs at least 2")
         self.members = members
 
     def index_batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -21,6 +21,7 @@ _MODULES = (
     "checkpoint",
     "images",
     "datasets",
+    "file_names",
     "samplers",
     "loading",
     "models",

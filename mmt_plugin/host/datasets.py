@@ -2,26 +2,22 @@
 system.
 """
 
+import numbers
 import os
 import random
-import re
 from functools import wraps
 
 from fastreid.data.datasets import (
     bases,
-    cuhk_sysu,
-    dukemtmcreid,
     market1501,
     msmt17,
     vehicleid,
-    veri,
     wildtracker,
 )
 
 from . import parts
 from .patching import Overlay, replace
 
-_NAME_PARSERS = (cuhk_sysu, dukemtmcreid, market1501, veri)
 _SPLIT_SEED = 0
 # Market-1501's folder, and what lies in the root in the host's deprecated layout.
 _MARKET_FOLDERS = ("Market-1501-v15.09.15", "bounding_box_train")
@@ -35,20 +31,34 @@ def sort_items() -> None:
     def make(init):
         @wraps(init)
         def initialise(self, train, query, gallery, *args, **kwargs):
-            init(self, *(_in_path_order(items) for items in (train, query, gallery)), *args, **kwargs)
+            name = type(self).__name__
+            query, gallery = (_in_path_order(items, name) for items in (query, gallery))
+            init(self, _in_path_order(train), query, gallery, *args, **kwargs)
 
         return initialise
 
     replace(bases.Dataset, "__init__", make)
 
 
-def _in_path_order(items):
+def _in_path_order(items, evaluated_by: str = ""):
     """A list of (path, id, camera), or a function that makes one, sorted by path. Half of the host's data
     sets append lists, which do not compare with the other half's tuples.
+
+    Args:
+        items: the list, or the function.
+        evaluated_by: name of the data set whose query or gallery they are, which needs whole numbers.
     """
     if callable(items):
-        return lambda: _in_path_order(items())
-    return sorted(map(tuple, items), key=lambda item: item[0])
+        return lambda: _in_path_order(items(), evaluated_by)
+    ordered = sorted(map(tuple, items), key=lambda item: item[0])
+    for path, *names in ordered if evaluated_by else ():
+        text = next((name for name in names if not isinstance(name, numbers.Integral)), None)
+        if text is not None:
+            raise parts.given.DataError(
+                f"{evaluated_by}: query and gallery images need whole numbers for identity and camera, but "
+                f"{path!r} has {text!r}: number them where the data set is read"
+            )
+    return ordered
 
 
 def name_the_missing_folder() -> None:
@@ -94,30 +104,6 @@ def _missing(dataset: str, path: str) -> Exception:
     )
 
 
-def parse_file_names_only() -> None:
-    """Without it identities and cameras are read from the first match in the whole path, so that a parent
-    folder named `data_12_c3` gives every image identity 12 and camera 3.
-    """
-    for module in _NAME_PARSERS:
-        module.re = Overlay(re, compile=_FileNamePattern)
-
-
-class _FileNamePattern:
-    """A compiled pattern that is searched for in the last part of a path."""
-
-    def __init__(self, pattern: str):
-        self._pattern = re.compile(pattern)
-
-    def search(self, path: str) -> re.Match:
-        """Raises DataError, naming the file, where the host would fail on a missing match."""
-        match = self._pattern.search(os.path.basename(path))
-        if match is None:
-            raise parts.given.DataError(
-                f"{path}: the file name lacks {self._pattern.pattern!r}, which this data set's names have"
-            )
-        return match
-
-
 def split_vehicleid_reproducibly() -> None:
     """Without it VehicleID's test list is split into query and gallery anew, from the process's global
     generator, each time it is built: every evaluation has another split, and every rank its own.
@@ -129,4 +115,4 @@ def split_vehicleid_reproducibly() -> None:
     vehicleid.random = Overlay(random, shuffle=shuffle)
 
 
-REPAIRS = (sort_items, name_the_missing_folder, parse_file_names_only, split_vehicleid_reproducibly)
+REPAIRS = (sort_items, name_the_missing_folder, split_vehicleid_reproducibly)

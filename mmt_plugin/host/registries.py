@@ -11,7 +11,7 @@ from .patching import replace
 
 # Which keys of a configuration name what a registry holds.
 _KEYS = {
-    "DATASET": "DATASETS.NAMES, TARGETS and TESTS name data sets",
+    "DATASET": "DATASETS.NAMES, TARGETS and TESTS name data sets; own images are folder:<path> or csv:<path>",
     "BACKBONE": "MODEL.BACKBONE.NAME names a backbone",
     "HEADS": "MODEL.HEADS.NAME names heads",
     "META_ARCH": "MODEL.META_ARCHITECTURE names an architecture",

@@ -14,6 +14,7 @@ from mmt_plugin import data
 from mmt_plugin.config import load_config
 from mmt_plugin.data.build import build_dataset, dense_ids, training_items
 from mmt_plugin.data.dataset import Item, images_digest
+from mmt_plugin.data.datasets.own import NamedNumber, is_own, unqualified
 from mmt_plugin.errors import UserError
 from mmt_plugin.weights.files import load_weights
 
@@ -161,12 +162,21 @@ class Run:
 
 
 def camera_name(camera: int | str) -> str:
-    """A camera as a data set has it, for people: numbers count from 1, own names stay as they are."""
-    own = str(camera).rpartition("/")[2]
-    prefix, _, number = own.rpartition("_")
-    if own == str(camera) and number.isdigit() and (prefix or own == number):
+    """A camera as a data set has it, for people: own names as they were given, the host's numbers from 1."""
+    text = str(camera)
+    if isinstance(camera, NamedNumber) or is_own(text):
+        name = identity_name(camera)
+        return f"camera {name}" if name.isdigit() else name
+    prefix, _, number = text.rpartition("_")
+    if number.isdigit() and (prefix or text == number):
         return f"camera {int(number) + 1}"
-    return f"camera {own}" if own.isdigit() else own
+    return text
+
+
+def identity_name(identity: int | str) -> str:
+    """An identity as the user wrote it."""
+    text = str(identity)
+    return text if isinstance(identity, NamedNumber) or not is_own(text) else unqualified(text)
 
 
 def _if_several(values: list) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .collect import Run, camera_name
+from .collect import Run, camera_name, identity_name
 from .svg import number
 from .thumbnails import thumbnail
 
@@ -146,7 +146,7 @@ def ranked_sheets(run: Run) -> list[Sheet]:
 def _picture(run: Run, index: int, frame: str) -> Picture:
     path, identity, camera = run.items[index]
     caption = "" if run.cameras is None else camera_name(camera)
-    known = "" if run.truth is None else f"true identity {identity}, "
+    known = "" if run.truth is None else f"true identity {identity_name(identity)}, "
     return Picture(thumbnail(path), f"{known}{path}", frame, caption)
 
 

@@ -57,7 +57,7 @@ def describe_run(cfg: CfgNode, changes: Sequence[dict] = ()) -> dict:
     }
     return {
         "source": [_untranslated(name)[0] for name in cfg.DATASETS.NAMES],
-        "target": list(cfg.DATASETS.TARGETS),
+        "target": [_untranslated(name)[0] for name in cfg.DATASETS.TARGETS],
         "tests": list(cfg.DATASETS.TESTS),
         "method": method_name(cfg),
         "backbone": backbone_name(cfg.MODEL.BACKBONE),
@@ -159,6 +159,8 @@ def _source_digest(weights: Path) -> str:
 
 
 def _untranslated(name: str) -> tuple[str, str]:
-    """A data set's name without and with what translated it: PersonXSDA -> (PersonX, SDA)."""
+    """A data set's name without and with what translated it: PersonXSDA -> (PersonX, SDA). Which of its
+    images were trained on makes no other task: MSMT17TrainVal is MSMT17.
+    """
     suffix = next((each for each in TRANSLATIONS if name.endswith(each)), "")
-    return name.removesuffix(suffix), suffix
+    return name.removesuffix(suffix).removesuffix("TrainVal"), suffix

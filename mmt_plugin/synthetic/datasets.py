@@ -72,6 +72,13 @@ class SyntheticDataset(ImageDataset):
         return [Path(self.dataset_dir, folder, name) for name in sorted(names)]
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a data set of this name, or the one whose images it shows, is drawn where it is missing."""
+    registered = DATASET_REGISTRY._obj_map.get(name, object)
+    shown = DATASET_REGISTRY._obj_map.get(getattr(registered, "images_of", ""), registered)
+    return issubclass(shown, SyntheticDataset)
+
+
 @DATASET_REGISTRY.register()
 class SynthPlaza(SyntheticDataset):
     """A square in daylight, people in summer clothes: the usual source domain."""

@@ -59,6 +59,22 @@ class _Remembering:
         return getattr(self._file, name)
 
 
+def reserve(file: IO[bytes], num_bytes: int) -> None:
+    """Append that many bytes, zeros, for which the disk has room.
+
+    Raises:
+        OSError: it has not.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), file.tell(), num_bytes)
+        return
+    # macOS and Windows: a file that is merely made longer may have holes instead of room.
+    zeros = bytes(1 << 20)
+    for start in range(0, num_bytes, len(zeros)):
+        file.write(zeros[: num_bytes - start])
+    file.flush()
+
+
 def sync_folder(folder: str) -> None:
     """Make a folder's entries, new names among them, survive a power cut."""
     descriptor = os.open(folder or ".", os.O_RDONLY)

@@ -11,6 +11,7 @@ from recipes import (
     OPENUNREID_RECIPES,
     OWN_RECIPES,
     PERSON_TASKS,
+    RAW_SOURCES,
     RECIPES,
     REGISTERED,
     SDA_RECIPES,
@@ -29,7 +30,10 @@ from mmt_plugin.config import check_config, load_config
 from mmt_plugin.engine.pipeline import source_config
 from mmt_plugin.sda.pipeline import encoder_recipe
 
-TEST_SETS = {"VeRiWild": "SmallVeRiWild"}  # where it is not the training set's own
+TEST_SETS = {
+    "VeRiWild": "SmallVeRiWild",
+    "MSMT17TrainVal": "MSMT17",
+}  # where it is not the training set's own
 
 
 def test_every_task_has_its_recipes():
@@ -44,6 +48,7 @@ def test_every_task_has_its_recipes():
         *CAMERA_RECIPES,
         *SDA_RECIPES,
         *TRANSLATED_SOURCES,
+        *RAW_SOURCES,
     ]
     assert sorted(recipe for recipe in RECIPES if not recipe.startswith("synthetic/")) == sorted(expected)
 
@@ -91,7 +96,10 @@ def test_recipe_is_what_its_name_says(recipe):
 def test_visda_recipe_is_the_published_one(recipe):
     folder, name = recipe.split("/")
     cfg = load(recipe)
-    assert (tuple(cfg.DATASETS.NAMES), tuple(cfg.DATASETS.TARGETS)) == (("PersonX",), ("VisDA20",))
+    names = ("PersonXSDA",) if folder == "source" else ("PersonX",)
+    assert (tuple(cfg.DATASETS.NAMES), tuple(cfg.DATASETS.TARGETS)) == (names, ("VisDA20",))
+    if folder == "mmt_plus":
+        assert list(cfg.MMT.SOURCE.OPTS) == ["DATASETS.NAMES", ["PersonXSDA"]]
     backbone = cfg.MODEL.BACKBONE
     assert VISDA_BACKBONES[name.removeprefix("personx2visda20_")] == (
         backbone.NAME,
@@ -187,7 +195,9 @@ def test_an_adaptation_names_a_source_recipe_that_combines(recipe):
     make = encoder_recipe if recipe in SDA_RECIPES else partial(source_config, seed=1)
     source = make(cfg, str(path))
     assert source.PSEUDO_LABELS.METHOD == "ground_truth"
-    assert source.DATASETS == cfg.DATASETS
+    shared = cfg.clone()
+    shared.merge_from_list(cfg.MMT.SOURCE.OPTS)
+    assert source.DATASETS == shared.DATASETS
     # What the adaptation trains first is what the source recipe trains on its own.
     alone = load_config(path.parent / cfg.MMT.SOURCE.CONFIG_FILE, cfg.MMT.SOURCE.OPTS)
     for node in ("MODEL", "INPUT", "SOLVER", "MMT"):
@@ -212,16 +222,24 @@ def test_sda_recipe_is_the_published_one(name):
     assert not cfg.INPUT.REA.ENABLED
 
 
-@pytest.mark.parametrize("recipe", [*TRANSLATED_SOURCES, "synthetic/source_sda", "synthetic/source_spgan"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        *TRANSLATED_SOURCES,
+        "source/personx2visda20_resnet50_ibn",
+        "synthetic/source_sda",
+        "synthetic/source_spgan",
+    ],
+)
 def test_a_translated_source_is_all_that_changes(recipe):
     cfg = load(recipe)
     (name,) = cfg.DATASETS.NAMES
-    raw = {"PersonX": "source/personx2visda20_resnet50_ibn", "Market1501": "source/market2duke"}
+    raw = {"PersonX": "source/personx_raw", "Market1501": "source/market2duke"}
     original, method = re.fullmatch(r"(\w+?)(SDA|SPGAN)", name).groups()
     changed = {"DATASETS.NAMES": (name,), "OUTPUT_DIR": cfg.OUTPUT_DIR}
     expected = load(raw.get(original, "synthetic/source"), changed)
     assert cfg == expected
-    assert recipe.endswith(method.lower())
+    assert recipe.endswith(method.lower()) or recipe == "source/personx2visda20_resnet50_ibn"
 
 
 def one_at_a_time() -> list[tuple[str, str]]:

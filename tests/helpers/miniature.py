@@ -61,8 +61,9 @@ def write_msmt17(root: Path) -> None:
         return entries
 
     query, gallery = query_and_gallery()
-    _write_list(folder / "list_train.txt", lines("train", train_shots(), TRAIN_IDS[0]))
-    _write_list(folder / "list_val.txt", [])
+    *training, validation = train_shots()
+    _write_list(folder / "list_train.txt", lines("train", training, TRAIN_IDS[0]))
+    _write_list(folder / "list_val.txt", lines("train", [validation], TRAIN_IDS[0]))
     _write_list(folder / "list_query.txt", lines("test", query, TEST_IDS[0]))
     _write_list(folder / "list_gallery.txt", lines("test", gallery, TEST_IDS[0]))
 
@@ -101,10 +102,15 @@ def write_veriwild(root: Path) -> None:
         _write_list(lists / f"test_{size}.txt", [f"{name(shot)}.jpg" for shot in gallery])
 
 
-def write_personx(root: Path) -> None:
+def write_personx(root: Path, folder: str = "personX") -> None:
     for shot in train_shots():
         name = f"{shot.identity:04d}_c{shot.camera}s1_{shot.number:06d}.jpg"
-        draw(root / "visda2020" / "personX" / "image_train" / name, shot)
+        draw(root / "visda2020" / folder / "image_train" / name, shot)
+
+
+def write_personx_sda(root: Path) -> None:
+    """Copies stand for translated images."""
+    write_personx(root, "personX_sda")
 
 
 def write_visda20(root: Path) -> None:
@@ -147,6 +153,7 @@ WRITERS = {
     "VehicleID": write_vehicleid,
     "VeRiWild": write_veriwild,
     "PersonX": write_personx,
+    "PersonXSDA": write_personx_sda,
     "VisDA20": write_visda20,
 }
 

@@ -46,11 +46,12 @@ OWN_RECIPES = ["own/folder", "own/folder_no_source", "own/synthetic"]
 SDA_METHODS = {"personx2visda20": ("", "_spgan"), "market2duke": ("",), "plaza2metro": ("", "_spgan")}
 SDA_RECIPES = [f"sda/{name}{method}" for name, methods in SDA_METHODS.items() for method in methods]
 # Source pre-training on translated images.
-TRANSLATED_SOURCES = ["source/personx_sda", "source/personx_spgan", "source/market_sda"]
+TRANSLATED_SOURCES = ["source/personx_spgan", "source/market_sda"]
+RAW_SOURCES = ["source/personx_raw"]
 REGISTERED = {
     "market": "Market1501",
     "duke": "DukeMTMC",
-    "msmt": "MSMT17",
+    "msmt": "MSMT17TrainVal",
     "vehicleid": "VehicleID",
     "veri": "VeRi",
     "veriwild": "VeRiWild",

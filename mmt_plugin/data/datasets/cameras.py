@@ -11,6 +11,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.errors import DataError
 
 # The sets of the shipped recipes.
 SETS = ("VisDA20", "SynthPlaza", "SynthMetro", "Market1501", "DukeMTMC")
@@ -20,7 +21,7 @@ class CameraDataset(ImageDataset):
     """The images of ``images_of``, labelled by camera.
 
     Raises:
-        ValueError: if the training images have no camera ids, or all the same.
+        DataError: if the training images have no camera ids, or all the same.
     """
 
     images_of: str
@@ -29,7 +30,7 @@ class CameraDataset(ImageDataset):
         images = DATASET_REGISTRY.get(self.images_of)(root=root)
         cameras = {camera for *_, camera in images.train}
         if not 1 < len(cameras) < len(images.train):
-            raise ValueError(
+            raise DataError(
                 f"{type(self).__name__}: {self.images_of} has {len(cameras)} camera ids for "
                 f"{len(images.train)} training images, which no classifier of cameras can be trained on"
             )

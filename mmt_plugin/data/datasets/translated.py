@@ -14,6 +14,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.errors import MissingFileError
 
 # The sources of the shipped recipes.
 SOURCES = ("SynthPlaza", "SynthMetro", "Market1501", "DukeMTMC", "MSMT17", "VehicleID")
@@ -35,13 +36,13 @@ def translated_items(items: Sequence[Item], method: str) -> list[Item]:
     """The same images' translations, with their identities and cameras.
 
     Raises:
-        FileNotFoundError: some or all of them are missing.
+        MissingFileError: some or all of them are missing.
     """
     source, folder = split_folder(items), translated_folder(items, method)
     moved = [(str(folder / Path(path).relative_to(source)), *labels) for path, *labels in items]
     missing = [path for path, *_ in moved if not os.path.isfile(path)]
     if missing:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{len(missing)} of {len(items)} translated images are missing, such as {missing[0]}: "
             f"write them with tools/translate.py (SDA.METHOD {method})"
         )

@@ -17,6 +17,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.errors import DataError
 
 # The target's five cameras, as the files number them.
 TARGET_CAMERAS = {1: 0, 2: 1, 4: 2, 5: 3, 6: 4}
@@ -77,7 +78,7 @@ class VisDA20(ImageDataset):
         """The images that an index lists, one a line, its name first."""
         for path in _paths(folder, index_file):
             pid, camera = _identity_and_camera(path)
-            yield str(path), pid, TARGET_CAMERAS[camera]
+            yield str(path), pid, _target_camera(camera, path)
 
 
 @DATASET_REGISTRY.register()
@@ -104,8 +105,11 @@ def _unlabelled(folder: Path, label_file: Path) -> Iterator[Item]:
     """Lines of "name camera ...": the camera is known, the identity is not and stands as 0."""
     for line in label_file.read_text().splitlines():
         if line.strip():
-            name, camera = line.split()[:2]
-            yield str(folder / name), "visda20_0", f"visda20_{TARGET_CAMERAS[int(camera)]}"
+            name, _, camera = line.strip().partition(" ")
+            camera = camera.split()[0] if camera.split() else ""
+            if not camera.isdecimal():
+                raise DataError(f"{label_file}: the line {line!r} is not <file name> <camera> ...")
+            yield str(folder / name), "visda20_0", f"visda20_{_target_camera(int(camera), label_file)}"
 
 
 def _paths(folder: Path, index_file: Path) -> Iterator[Path]:
@@ -115,8 +119,16 @@ def _paths(folder: Path, index_file: Path) -> Iterator[Path]:
             yield folder / line.split()[0]
 
 
+def _target_camera(number: int, where: Path) -> int:
+    if number not in TARGET_CAMERAS:
+        raise DataError(
+            f"{where}: there is no camera {number}; the target's are {', '.join(map(str, TARGET_CAMERAS))}"
+        )
+    return TARGET_CAMERAS[number]
+
+
 def _identity_and_camera(path: Path) -> tuple[int, int]:
     match = _NAME.match(path.name)
     if match is None:
-        raise ValueError(f"{path}: the file name does not start with <identity>_c<camera>")
+        raise DataError(f"{path}: the file name does not start with <identity>_c<camera>")
     return int(match[1]), int(match[2])

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from mmt_plugin.data.dataset import DatasetError, MissingDatasetError
+from mmt_plugin.data.dataset import DatasetError
+from mmt_plugin.errors import MissingFileError
 
 from .crops import GALLERY, QUERY, TRAIN, Crop, Crops
 from .files import IMAGE_SUFFIXES, images_below
@@ -23,11 +24,11 @@ def read_folder(folder: Path, options: Options) -> Crops:
         options: of this data set.
 
     Raises:
-        MissingDatasetError: there is no such folder.
+        MissingFileError: there is no such folder.
         DatasetError: it holds no image, a name tells less than a pattern wants, or cannot be read as text.
     """
     if not folder.is_dir():
-        raise MissingDatasetError(f"there is no folder {str(folder)!r} (folder: in DATASETS)")
+        raise MissingFileError(f"there is no folder {str(folder)!r} (folder: in DATASETS)")
     paths = {TRAIN: [], QUERY: [], GALLERY: []}
     for path in images_below(folder, options.follow_links):
         inner = path.relative_to(folder)

@@ -9,7 +9,8 @@ import csv
 import logging
 from pathlib import Path
 
-from mmt_plugin.data.dataset import DatasetError, MissingDatasetError
+from mmt_plugin.data.dataset import DatasetError
+from mmt_plugin.errors import MissingFileError
 
 from .crops import SUBSETS, TRAIN, Crop, Crops
 from .names import GROUPS
@@ -24,11 +25,11 @@ def read_table(file: Path) -> Crops:
     """All images that a list names, by subset.
 
     Raises:
-        MissingDatasetError: there is no such file.
+        MissingFileError: there is no such file.
         DatasetError: naming the line that cannot be used.
     """
     if not file.is_file():
-        raise MissingDatasetError(f"there is no file {str(file)!r} (csv: in DATASETS)")
+        raise MissingFileError(f"there is no file {str(file)!r} (csv: in DATASETS)")
     crops = {subset: [] for subset in SUBSETS}
     lines_of: dict[tuple[str, str], int] = {}
     try:
