@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from mmt_plugin.config.recipes import recipes
+    from mmt_plugin.recipes import recipes
 
     for name, summary in recipes(arguments.folder):
         print(f"{name:<50}{summary}")

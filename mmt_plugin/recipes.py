@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parent
 # In a checkout beside the package, in an installation inside it.
 FOLDERS = (PACKAGE.parent / "configs", PACKAGE / "configs")
 
