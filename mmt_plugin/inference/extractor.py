@@ -36,6 +36,7 @@ class FeatureExtractor:
         batch_size: int | None = None,
         num_workers: int = 0,
         normalize: bool = True,
+        on_bad: str = "error",
     ):
         """
         Args:
@@ -44,11 +45,16 @@ class FeatureExtractor:
             batch_size: images of a batch; by default TEST.IMS_PER_BATCH.
             num_workers: processes that read and resize images; 0: this one.
             normalize: whether features get unit length, so that their products are cosine similarities.
+            on_bad: what an empty array, or a file that cannot be read, is: an "error", or with "skip" a
+                warning and a row of NaN, which keeps the other rows where they belong.
 
         Raises:
             CheckpointError: there is no such model, or its weights do not fit its configuration.
             ImportError: a format needs a package that is not installed.
+            ValueError: ``on_bad`` is neither of the two.
         """
+        if on_bad not in ("error", "skip"):
+            raise ValueError(f"on_bad is {on_bad!r}; choose 'error' or 'skip'")
         model = locate(source)
         self.device = batch_device(device, local_rank=0)
         self.batch_size = batch_size or model.cfg.TEST.IMS_PER_BATCH
@@ -56,6 +62,7 @@ class FeatureExtractor:
         self.normalize = normalize
         self._flip = model.cfg.TEST.FLIP.ENABLED
         self._size = tuple(model.cfg.INPUT.SIZE_TEST)
+        self._skipped = torch.full((3, *self._size), torch.nan) if on_bad == "skip" else None
         self._transform = build_transforms(model.cfg, is_train=False)
         self._network = load(model, self.device)
 
@@ -77,7 +84,7 @@ class FeatureExtractor:
             N x D float32 on the CPU, in the order of the images.
 
         Raises:
-            UnreadableImageError: a file cannot be read; the message names it.
+            UnreadableImageError: a file cannot be read, or an array is empty; the message names it.
             TypeError, ValueError: an image is of another kind, shape or type; the message says which.
         """
         if isinstance(images, (str, os.PathLike)) or not isinstance(images, Sequence):
@@ -85,12 +92,17 @@ class FeatureExtractor:
         if not images:
             return torch.empty(0, self.feature_size)
         loader = DataLoader(
-            GivenImages(images, self._transform), self.batch_size, num_workers=self.num_workers
+            GivenImages(images, self._transform, self._skipped), self.batch_size, num_workers=self.num_workers
         )
         bar = tqdm(loader, desc="features", leave=False, disable=None)
         features = torch.cat([self._extract(batch.to(self.device)).cpu() for batch in bar])
         return F.normalize(features) if self.normalize else features
 
     def _extract(self, images: Tensor) -> Tensor:
+        bad = images.flatten(1).isnan().any(dim=1)
+        images[bad] = 0  # some runtimes spread NaN over the batch
         features = self._network(images)
-        return (features + self._network(images.flip(dims=[3]))) / 2 if self._flip else features
+        if self._flip:
+            features = (features + self._network(images.flip(dims=[3]))) / 2
+        features[bad] = torch.nan
+        return features

@@ -110,3 +110,21 @@ def test_what_is_no_model_says_so(make_run, tmp_path):
         FeatureExtractor(tmp_path)
     with pytest.raises(CheckpointError, match="does not exist"):
         FeatureExtractor(tmp_path / "nowhere")
+
+
+def test_a_bad_crop_does_not_cost_the_others(make_run, crops, tmp_path):
+    """Trackers hand over empty boxes at the border of a frame (deep_sort_pytorch issue 176)."""
+    folder = make_run()[1]
+    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    good = [np.asarray(Image.open(path).convert("RGB")) for path in crops[:3]]
+    bad = [np.zeros((0, 12, 3), np.uint8), str(tmp_path / "torn.jpg"), np.zeros((12, 0, 3), np.uint8)]
+    mixed = [good[0], bad[0], good[1], bad[1], bad[2], good[2]]
+    found = FeatureExtractor(folder, on_bad="skip")(mixed)
+    assert found.isnan().all(dim=1).tolist() == [False, True, False, True, True, False]
+    torch.testing.assert_close(found[[0, 2, 5]], FeatureExtractor(folder)(good))
+    assert FeatureExtractor(folder, on_bad="skip")([bad[0]]).isnan().all()
+    for one in bad:
+        with pytest.raises(UnreadableImageError, match=r"image 1 is empty|torn\.jpg"):
+            FeatureExtractor(folder)([good[0], one])
+    with pytest.raises(ValueError, match="'error' or 'skip'"):
+        FeatureExtractor(folder, on_bad="ignore")
