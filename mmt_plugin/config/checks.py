@@ -162,7 +162,7 @@ def check_evaluation(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the keys and their values.
     """
-    _refuse([*_evaluation(cfg)])
+    _refuse([*_evaluation(cfg), *own_data_rules(cfg)])
 
 
 def _refuse(rules: Sequence[Rule]) -> None:

@@ -263,3 +263,34 @@ def test_what_cannot_be_cached_is_refused_by_key(tiny_config):
         check_config(tiny_config(DATALOADER__CACHE="x", INPUT__AUTOAUG__ENABLED=True))
     with pytest.raises(ConfigError, match=r"DATALOADER\.CACHE.*INPUT\.SIZE_TRAIN \[64\]"):
         check_config(tiny_config(DATALOADER__CACHE="x", INPUT__SIZE_TRAIN=[64]))
+
+
+def test_a_complete_cache_needs_no_lock(world, monkeypatch, tmp_path):
+    """As on a read-only disk, where one machine has filled it for many."""
+    cfg, items = world()
+    train_images(cfg, items, 1)
+    before = sorted(tmp_path.rglob("*"))
+
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("mmt_plugin.data.processes.FileLock", refuse)
+    for path in before:
+        path.chmod(path.stat().st_mode & ~0o222)
+    assert train_images(cfg, items, 1).pictures.is_complete()
+    for path in before:
+        path.chmod(path.stat().st_mode | 0o200)
+    shutil.rmtree(cfg.DATALOADER.CACHE)
+    with pytest.raises(DatasetError, match=r"cannot be written \(Read-only file system\)"):
+        train_images(cfg, items, 1)
+
+
+def test_room_is_taken_where_the_system_has_no_call_for_it(world, monkeypatch):
+    """macOS and Windows have no posix_fallocate."""
+    cfg, items = world()
+    expected = train_images(cfg, items, 1).pictures
+    wanted = {path.name: path.read_bytes() for path in expected.folder.iterdir()}
+    shutil.rmtree(cfg.DATALOADER.CACHE)
+    monkeypatch.delattr(os, "posix_fallocate")
+    train_images(cfg, items, 1)
+    assert {path.name: path.read_bytes() for path in expected.folder.iterdir()} == wanted

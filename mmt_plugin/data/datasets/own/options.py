@@ -26,7 +26,13 @@ def options_of(name: str, cfg: CfgNode) -> Options:
     """What holds for a data set: DATASETS.OWN, and over it what DATASETS.OWN.SETS says of this one."""
     own = cfg.DATASETS.OWN
     options = Options(**{key.lower(): own[key] for key in KEYS})
-    return replace(options, **{key.lower(): value for each, key, value in own.SETS if each == name})
+    entries = [entry for entry in own.SETS if _is_entry(entry)]
+    return replace(options, **{key.lower(): value for each, key, value in entries if each == name})
+
+
+def _is_entry(entry: object) -> bool:
+    is_triple = isinstance(entry, list | tuple) and len(entry) == 3 and entry[1] in KEYS
+    return is_triple and type(entry[2]) is KEYS[entry[1]]
 
 
 def option_rules(cfg: CfgNode, named: set[str]) -> Iterator[tuple[bool, str]]:
@@ -39,14 +45,12 @@ def option_rules(cfg: CfgNode, named: set[str]) -> Iterator[tuple[bool, str]]:
     own = cfg.DATASETS.OWN
     well_formed = []
     for entry in own.SETS:
-        is_triple = isinstance(entry, list | tuple) and len(entry) == 3 and entry[1] in KEYS
-        is_right = is_triple and type(entry[2]) is KEYS[entry[1]]
         yield (
-            is_right,
+            _is_entry(entry),
             f"DATASETS.OWN.SETS has {entry!r}; an entry is ['folder:<path>', KEY, value], where KEY is one "
             f"of {', '.join(KEYS)}, and the value is of its kind",
         )
-        if is_right:
+        if _is_entry(entry):
             well_formed.append(entry)
             yield (
                 entry[0] in named and entry[0].startswith(FOLDER),

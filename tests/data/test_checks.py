@@ -1,0 +1,117 @@
+"""All sets of a configuration are checked before anything is trained, without an image opened or drawn."""
+
+import pytest
+
+from mmt_plugin.config import check_config
+from mmt_plugin.data.checks import check_sets
+from mmt_plugin.errors import UserError
+from mmt_plugin.host.patching import temporarily
+from mmt_plugin.synthetic import store
+from mmt_plugin.system import images
+
+
+@pytest.fixture
+def checked(tiny_config, monkeypatch, tmp_path):
+    """A function: overrides -> the configuration is checked in a place where nothing was drawn yet."""
+    root = tmp_path / "nothing here"
+
+    def check(recipe: str = "plaza2metro_mmt", training: bool = True, **overrides):
+        cfg = tiny_config(recipe, **overrides)
+        monkeypatch.setenv("FASTREID_DATASETS", str(root))
+        check_config(cfg)
+        with temporarily(images, "_decode", None), temporarily(store, "_write", None):
+            check_sets(cfg, training)
+        assert not root.exists()
+
+    return check
+
+
+@pytest.fixture
+def crops(tmp_path):
+    """A function: names of files -> the data set of the folder that holds them."""
+
+    def make(*names: str) -> str:
+        for name in names:
+            path = tmp_path / "crops" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"no picture")
+        return f"folder:{tmp_path / 'crops'}"
+
+    return make
+
+
+def test_the_built_in_world_is_checked_and_not_drawn(checked):
+    checked()
+    checked("source", PSEUDO_LABELS__METHOD="ground_truth")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"TARGETS": ("SynthMtro",)}, r"DATASETS\.TARGETS: .*'SynthMtro'.*did you mean SynthMetro"),
+        ({"TESTS": ("Market-1501",)}, r"DATASETS\.TESTS: .*did you mean Market1501"),
+        ({"NAMES": ("Market1501",)}, r"DATASETS\.NAMES: Market1501 needs .*FASTREID_DATASETS"),
+        ({"TESTS": ("SynthMetro", "DukeMTMC")}, r"DATASETS\.TESTS: DukeMTMC needs"),
+        ({"TARGETS": ("folder:gone",)}, r"DATASETS\.TARGETS: there is no folder .*gone"),
+        ({"TESTS": ("PersonX",)}, r"DATASETS\.TESTS: PersonX needs"),
+        ({"TESTS": ("SynthPlazaSDA",)}, r"DATASETS\.TESTS: 60 of 60 translated images are missing"),
+    ],
+)
+def test_a_set_that_is_not_there_is_named_with_its_key(checked, overrides, message):
+    with pytest.raises(UserError, match=message):
+        checked(**{f"DATASETS__{key}": value for key, value in overrides.items()})
+
+
+def test_the_sets_of_the_source_stage_alone(checked):
+    with pytest.raises(UserError, match=r"DATASETS\.NAMES in MMT\.SOURCE\.OPTS: .*'SynthPlasa'"):
+        checked(MMT__SOURCE__OPTS=["DATASETS.NAMES", ("SynthPlasa",)])
+    # Sources that no stage reads need not be there, as where MMT.WEIGHTS names what they would give.
+    checked(DATASETS__NAMES=("Market1501",), MMT__WEIGHTS=("a.pth", "b.pth"))
+    checked(DATASETS__NAMES=("Market1501",), training=False)
+
+
+@pytest.mark.parametrize(
+    ("names", "overrides", "message"),
+    [
+        (["1.jpg"], {"SOLVER__ITERS_PER_EPOCH": 1}, "one image, of which no clusters can be made"),
+        (["1.jpg", "2.jpg"], {"SOLVER__ITERS_PER_EPOCH": 0}, "2 training images do not fill a batch of 8"),
+        (["1.jpg", "2.jpg"], {}, "NUM_CLUSTERS is 8, more than the 2 training images"),
+        (["1.jpg", "2.jpg"], {"PSEUDO_LABELS__MUST_LINK": True}, "MUST_LINK is True.*name no tracklets"),
+        (["notes.txt"], {}, "holds no images"),
+        (["query/1_c1.jpg", "gallery/1_c2.jpg"], {}, "no training images"),
+    ],
+)
+def test_a_target_that_cannot_be_adapted_to(checked, crops, names, overrides, message):
+    clusters = {"PSEUDO_LABELS__KMEANS__NUM_CLUSTERS": 2} if "MUST_LINK" in message else {}
+    with pytest.raises(UserError, match=rf"DATASETS\.TARGETS: .*{message}"):
+        checked(DATASETS__TARGETS=(crops(*names),), **overrides, **clusters)
+
+
+def test_a_source_of_one_identity(checked, crops):
+    name = crops(*(f"id1/{number}.jpg" for number in range(9)))
+    with pytest.raises(UserError, match=r"has 1 identity: training on labels needs at least 2"):
+        checked(DATASETS__NAMES=(name,), DATASETS__OWN__PATTERN=r"id(?P<id>\d)")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1.jpg"], "which has no query and no gallery images"),
+        (["query/1_c1.jpg"], "which has no gallery images"),
+        (
+            ["query/1_c1.jpg", "gallery/1_c1.jpg", "gallery/2_c2.jpg"],
+            "no query identity appears in the gallery",
+        ),
+        (["query/1_c1.jpg", "gallery/01_c2.jpg"], "no query identity appears in the gallery"),
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_test_set_that_measures_nothing(checked, crops, names, message, training):
+    with pytest.raises(UserError, match=message):
+        checked(DATASETS__TESTS=(crops(*names),), training=training)
+
+
+def test_a_list_that_names_test_images_that_are_not_there(checked, tmp_path):
+    (tmp_path / "list.csv").write_text("path,id,camera,subset\nq.jpg,1,1,query\ng.jpg,1,2,gallery\n")
+    with pytest.raises(UserError, match=r"list\.csv, which lists .*q\.jpg': there is no such file"):
+        checked(DATASETS__TESTS=(f"csv:{tmp_path / 'list.csv'}",))
