@@ -9,6 +9,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.layers import any_softmax
 
+from mmt_plugin.modeling.losses.softmax_triplet import GRADIENTS
 from mmt_plugin.pseudo_labels import METHODS
 
 from .architecture import SDA, is_a
@@ -21,6 +22,7 @@ from .relations import (
     evaluation_rules,
     joint_rules,
     labels_rules,
+    objective_rules,
     own_data_rules,
     pairs_rules,
     schedule_rules,
@@ -59,6 +61,8 @@ METHOD_CHOICES = {
     "MMT.JOINT.ROWS": ("pretrained", "centroids", "random"),
     "MMT.EMA.BN_STATISTICS": ("own", "student"),
     "MMT.MOCO.DOMAINS": ("target", "both"),
+    "MMT.MEMORY.UPDATE": ("student", "teacher"),
+    "MMT.TRIPLET_GRADIENT": GRADIENTS,
     "MODEL.HEADS.CLS_LAYER": tuple(name for name in CLASSIFIERS if hasattr(any_softmax, name)),
     "INPUT.REA.VARIANT": ("mmt", "host"),
     "INPUT.AUTOAUG.VARIANT": ("mmt", "host"),
@@ -118,6 +122,8 @@ METHOD_INTERVALS = {
     "MMT.EMA.ALPHA": "[0, 1)",
     "MMT.CE_EPSILON": "[0, 1)",
     "MMT.MOCO.TEMPERATURE": "(0, inf)",
+    "MMT.MEMORY.TEMPERATURE": "(0, inf)",
+    "MMT.MEMORY.MOMENTUM": "[0, 1)",
     "MODEL.HEADS.DROPOUT": "[0, 1)",
     "PSEUDO_LABELS.DBSCAN.EPS": "[0, 1)",
     "PSEUDO_LABELS.DBSCAN.RHO": "(0, 1]",
@@ -140,6 +146,7 @@ def check_config(cfg: CfgNode) -> None:
             *_tables(cfg, METHOD_CHOICES, METHOD_MINIMA, METHOD_INTERVALS),
             *_evaluation(cfg),
             *pairs_rules(cfg),
+            *objective_rules(cfg),
             *batches_rules(cfg),
             *labels_rules(cfg),
             *joint_rules(cfg),

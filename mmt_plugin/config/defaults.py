@@ -125,8 +125,28 @@ def _method(_C: CfgNode) -> None:
     _C.MMT.SOFT_TRI_WEIGHT = 0.8
     # Weight of both triplet losses together, hard and soft. The published MMT+ has 0: none.
     _C.MMT.TRIPLET_WEIGHT = 1.0
+    # Whose features the gradients of both triplet losses reach: all three images' ("both", published MMT code)
+    # or the "anchor"'s alone (OpenUnReID). The losses are equal.
+    _C.MMT.TRIPLET_GRADIENT = "both"
     # Label smoothing of the hard classification loss (the paper's Eq. 1 has none).
     _C.MMT.CE_EPSILON = 0.1
+    # Losses of your own beside these, registered in LOSS_REGISTRY (docs/extending.md): pairs of a name and a
+    # weight, e.g. (("consistency", 0.1),). Recorded as loss_<name>.
+    _C.MMT.EXTRA_LOSSES = ()
+
+    # What classifies: trained "weights", or a memory that follows the embeddings: "memory", one row a class
+    # (Cluster-Contrast, arXiv 2103.11568), or "hybrid", one entry an image (SpCL, NeurIPS 2020).
+    _C.MMT.CLASSIFIER = "weights"
+    _C.MMT.MEMORY = CfgNode()
+    # Logits are cosines divided by it.
+    _C.MMT.MEMORY.TEMPERATURE = 0.05
+    # m: row <- m row + (1 - m) embedding, after each step. 0.1 in Cluster-Contrast, 0.2 in SpCL.
+    _C.MMT.MEMORY.MOMENTUM = 0.1
+    # For "memory": move a class's row by the batch's image that is least similar to it alone, in place of one
+    # image after the other.
+    _C.MMT.MEMORY.HARD = False
+    # Whose embeddings it follows: the "student"'s, or the mean "teacher"'s.
+    _C.MMT.MEMORY.UPDATE = "student"
 
     _C.MMT.EMA = CfgNode()
     # False: no mean teachers; each student is taught by its peer's current, detached predictions.

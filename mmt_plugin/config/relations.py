@@ -7,6 +7,8 @@ from fastreid.config import CfgNode
 from mmt_plugin.data.datasets.own.names import is_own
 from mmt_plugin.data.datasets.own.options import option_rules
 from mmt_plugin.data.named import named_sets
+from mmt_plugin.modeling.memory import MEMORY_REGISTRY
+from mmt_plugin.modeling.objective import LOSS_REGISTRY, own_terms
 
 Rule = tuple[bool, str]
 
@@ -79,6 +81,52 @@ def pairs_rules(cfg: CfgNode) -> Iterator[Rule]:
         selection.RULE != "best" or selection.DATASET in cfg.DATASETS.TESTS,
         "MMT.SELECTION.RULE 'best' needs a labelled MMT.SELECTION.DATASET that DATASETS.TESTS evaluates; "
         f"it is {selection.DATASET!r}, DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}",
+    )
+
+
+def objective_rules(cfg: CfgNode) -> Iterator[Rule]:
+    """What is minimised, and what classifies."""
+    mmt, known = cfg.MMT, LOSS_REGISTRY._obj_map
+    for entry in mmt.EXTRA_LOSSES:
+        pair = isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[0], str)
+        weighted = pair and isinstance(entry[1], int | float) and entry[1] > 0
+        yield (
+            weighted,
+            f"MMT.EXTRA_LOSSES has {entry!r}; each entry is a name and a positive weight, such as "
+            '("consistency", 0.1)',
+        )
+        yield (
+            not pair or entry[0] in known,
+            f"MMT.EXTRA_LOSSES names {entry[0] if pair else entry!r}, which no loss is registered as "
+            f"({', '.join(known) or 'there are none'}): import the file that registers it (docs/extending.md)",
+        )
+    names = [entry[0] for entry in mmt.EXTRA_LOSSES if entry]
+    yield len(set(names)) == len(names), f"MMT.EXTRA_LOSSES names a loss twice: {', '.join(names)}"
+    taken = own_terms(mmt).keys()
+    yield (
+        not taken & set(names),
+        f"MMT.EXTRA_LOSSES names {', '.join(names)}; register it by a name other than {', '.join(taken)}",
+    )
+    yield (
+        mmt.CLASSIFIER in ("weights", *MEMORY_REGISTRY._obj_map),
+        f"MMT.CLASSIFIER is {mmt.CLASSIFIER!r}; choose one of "
+        f"{', '.join(('weights', *MEMORY_REGISTRY._obj_map))}, or import the file that registers it",
+    )
+    if mmt.CLASSIFIER == "weights":
+        return
+    yield (
+        cfg.PSEUDO_LABELS.METHOD != "ground_truth",
+        f"MMT.CLASSIFIER is {mmt.CLASSIFIER!r}, whose memory is filled by clustering, but PSEUDO_LABELS.METHOD "
+        "is 'ground_truth': set MMT.CLASSIFIER 'weights'",
+    )
+    yield (
+        cfg.MODEL.HEADS.CLS_LAYER == "Linear",
+        f"MMT.CLASSIFIER is {mmt.CLASSIFIER!r}, which knows no margin: set MODEL.HEADS.CLS_LAYER 'Linear', not "
+        f"{cfg.MODEL.HEADS.CLS_LAYER!r}",
+    )
+    yield (
+        mmt.MEMORY.UPDATE == "student" or mmt.EMA.ENABLED,
+        "MMT.MEMORY.UPDATE is 'teacher', but MMT.EMA.ENABLED is False: set it True, or 'student'",
     )
 
 

@@ -28,6 +28,7 @@ from mmt_plugin.engine.hooks.final_quality import FinalQualityHook
 from mmt_plugin.engine.hooks.ground_truth import GroundTruthHook
 from mmt_plugin.engine.hooks.label_noise import LabelNoiseHook
 from mmt_plugin.engine.hooks.learning_rate import LearningRateHook
+from mmt_plugin.engine.hooks.memory import MemoryHook
 from mmt_plugin.engine.hooks.progress import ProgressBar
 from mmt_plugin.engine.hooks.pseudo_labels import PseudoLabelHook
 from mmt_plugin.engine.hooks.selection import (
@@ -151,6 +152,7 @@ class MMTTrainer(ResumableTrainer):
             LabelNoiseHook(self.label_hook.truth) if clustered and cfg.REPORT.LABEL_NOISE else None,
             TrainingTimeHook(),
             EMAHook(cfg.MMT.EMA.ALPHA, cfg.MMT.EMA.WARMUP) if cfg.MMT.EMA.ENABLED else None,
+            MemoryHook() if cfg.MMT.CLASSIFIER != "weights" else None,
             ProgressBar(),
             UnreadableHook() if cfg.DATALOADER.ON_BAD_IMAGE == "skip" else None,
             BatchNormHook(),
@@ -195,6 +197,13 @@ class MMTTrainer(ResumableTrainer):
         with timed("optimizer", self.storage):
             forget = None if self.cfg.MMT.RESET_OPTIMIZER else changed
             forget_moments(self.optimizer, forget, keep=self.num_source_classes)
+
+    def reset_memories(self, labels: np.ndarray, features: torch.Tensor) -> None:
+        """Start the memories from N new labels and features V x N x D, after the source classes."""
+        with timed("classifier", self.storage):
+            self.raw_model.reset_memories(torch.as_tensor(labels), features, keep=self.num_source_classes)
+        if self.cfg.MMT.RESET_OPTIMIZER:
+            forget_moments(self.optimizer)
 
     def close(self) -> None:
         """End the loaders' worker processes."""

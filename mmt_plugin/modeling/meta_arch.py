@@ -4,7 +4,7 @@ Shapes: V views (one per pair), B batch, D feature size, C live classes.
 """
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 
 import torch
@@ -16,44 +16,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .collectives import gather_batch
 from .layers import TARGET, route, running_statistics
-from .losses import (
-    MoCoQueue,
-    hardest_triplets,
-    label_smooth_cross_entropy,
-    soft_cross_entropy,
-    soft_softmax_triplet_loss,
-    softmax_triplet_loss,
-)
+from .memory import MEMORY_REGISTRY, ClassMemory, KeyQueue
 from .network import build_network
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """What each loss is multiplied by; 0 means that it is not computed."""
-
-    ce: float
-    soft_ce: float
-    triplet: float
-    soft_triplet: float
-    moco: float
-
-    @classmethod
-    def from_config(cls, mmt: CfgNode) -> "LossWeights":
-        """The shares of soft and hard losses (config node MMT) as one weight a loss."""
-        return cls(
-            ce=1 - mmt.SOFT_CE_WEIGHT,
-            soft_ce=mmt.SOFT_CE_WEIGHT,
-            triplet=mmt.TRIPLET_WEIGHT * (1 - mmt.SOFT_TRI_WEIGHT),
-            soft_triplet=mmt.TRIPLET_WEIGHT * mmt.SOFT_TRI_WEIGHT,
-            moco=mmt.MOCO.WEIGHT,
-        )
-
-
-def with_peers(
-    students: list[dict[str, Tensor]], teachers: list[dict[str, Tensor]]
-) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """Outputs of each student beside those of the teacher it learns from: the next pair's."""
-    return list(zip(students, teachers[1:] + teachers[:1], strict=True))
+from .objective import Objective, Output, Outputs, build_objective
 
 
 @META_ARCH_REGISTRY.register()
@@ -66,6 +31,8 @@ class MutualMeanTeaching(nn.Module):
     from hard labels alone, which is the clustering baseline, and source pre-training when the labels are
     annotations. MMT+ (arXiv 2008.10313) is the same with labelled source images in the batch, whose classes
     come before the clusters, domain-specific BN, and instance discrimination against queues of keys.
+
+    With MMT.CLASSIFIER other than "weights" each pair has a memory of classes in place of classifier weights.
     """
 
     @configurable
@@ -76,10 +43,10 @@ class MutualMeanTeaching(nn.Module):
         mean_teachers: bool,
         teacher_margin: bool,
         teacher_statistics: str,
-        weights: LossWeights,
-        ce_epsilon: float,
-        moco: dict | None,
-        moco_domains: str,
+        objective: Objective,
+        queues: list[KeyQueue],
+        memories: list[ClassMemory],
+        remembered: str,
         pixel_mean: list[float],
         pixel_std: list[float],
         channels_last: bool = False,
@@ -91,10 +58,10 @@ class MutualMeanTeaching(nn.Module):
                 features.
             teacher_margin: whether margin classifiers of teachers see the labels, too.
             teacher_statistics: "own" BN statistics of the teachers, or the average of the "student"'s.
-            weights: of the losses.
-            ce_epsilon: label smoothing of the hard classification loss.
-            moco: arguments of each pair's MoCoQueue, or None for no such loss.
-            moco_domains: "target" or "both", whose images the MoCo loss is for.
+            objective: what is minimised.
+            queues: of keys, one a pair, or none.
+            memories: of classes, one a pair; none where classifiers have weights.
+            remembered: whose embeddings the memories follow, the "student"'s or the "teacher"'s.
             pixel_mean: 3 channel means, of pixels in 0-255.
             pixel_std: 3 channel deviations.
             channels_last: whether feature maps and convolutions have their channels last in memory.
@@ -104,16 +71,17 @@ class MutualMeanTeaching(nn.Module):
         self.teachers = nn.ModuleList(
             copy.deepcopy(s).requires_grad_(False) for s in students if mean_teachers
         )
-        self.queues = nn.ModuleList(MoCoQueue(**moco) for _ in students if moco is not None)
+        self.queues = nn.ModuleList(queues)
+        self.memories = nn.ModuleList(memories)
+        self.remembered = remembered
+        self._last_batch: tuple[list[Tensor], Tensor, Tensor] | None = None
         self.teacher_margin = teacher_margin
         self.teacher_statistics = teacher_statistics
         if teacher_statistics == "student":
             for layer in self.teachers.modules():
                 if isinstance(layer, _BatchNorm):
                     layer.momentum = 0.0
-        self.weights = weights
-        self.ce_epsilon = ce_epsilon
-        self.moco_domains = moco_domains
+        self.objective = objective
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, -1, 1, 1), persistent=False)
         # Which of `inference_networks` answers in evaluation; part of the checkpoint.
@@ -124,20 +92,21 @@ class MutualMeanTeaching(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         students = [build_network(cfg) for _ in range(cfg.MMT.NUM_PAIRS)]
-        moco = {
-            "dim": students[0].heads.weight.shape[1],
-            "size": cfg.MMT.MOCO.QUEUE_SIZE,
-            "temperature": cfg.MMT.MOCO.TEMPERATURE,
-        }
+        dim, mmt = students[0].heads.weight.shape[1], cfg.MMT
+        memories = []
+        if mmt.CLASSIFIER != "weights":
+            memories = [MEMORY_REGISTRY.get(mmt.CLASSIFIER)(cfg, dim) for _ in students]
+            for student in students:
+                student.heads.weight.requires_grad_(False)  # and of no rows
         return {
             "students": students,
-            "mean_teachers": cfg.MMT.EMA.ENABLED,
-            "teacher_margin": cfg.MMT.TEACHER_MARGIN,
-            "teacher_statistics": cfg.MMT.EMA.BN_STATISTICS,
-            "weights": LossWeights.from_config(cfg.MMT),
-            "ce_epsilon": cfg.MMT.CE_EPSILON,
-            "moco": moco if cfg.MMT.MOCO.WEIGHT > 0 else None,
-            "moco_domains": cfg.MMT.MOCO.DOMAINS,
+            "mean_teachers": mmt.EMA.ENABLED,
+            "teacher_margin": mmt.TEACHER_MARGIN,
+            "teacher_statistics": mmt.EMA.BN_STATISTICS,
+            "objective": build_objective(cfg),
+            "queues": [KeyQueue(dim, mmt.MOCO.QUEUE_SIZE) for _ in students if mmt.MOCO.WEIGHT > 0],
+            "memories": memories,
+            "remembered": mmt.MEMORY.UPDATE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "channels_last": cfg.MODEL.CHANNELS_LAST,
@@ -154,7 +123,7 @@ class MutualMeanTeaching(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        return self.students[0].heads.num_classes
+        return self.memories[0].num_classes if len(self.memories) else self.students[0].heads.num_classes
 
     def forward(self, batch: dict) -> dict[str, Tensor] | Tensor:
         """Losses in training, features in evaluation.
@@ -162,8 +131,8 @@ class MutualMeanTeaching(nn.Module):
         Args:
             batch: in training ``images`` B x V x 3 x H x W, ``targets`` B class indices and, optionally,
                 ``domains`` B (on the CPU; without them all images are of the target) and ``bn_images``
-                B' x 3 x H x W that are shown to the students' BN layers only; in evaluation ``images``
-                B x 3 x H x W. Pixels are in 0-255.
+                B' x 3 x H x W that are shown to the students' BN layers only; for memories ``indices`` B of
+                the images in their training set; in evaluation ``images`` B x 3 x H x W. Pixels are in 0-255.
 
         Returns:
             A dict of weighted scalar losses, summed over pairs; or B x D features of the chosen inference
@@ -181,60 +150,13 @@ class MutualMeanTeaching(nn.Module):
         if "bn_images" in batch:
             self._update_bn_statistics(self.normalize(batch["bn_images"]))
         with torch.autocast(self.device.type, enabled=False):
-            losses = self.mutual_losses(students, teachers or students, targets)
-            if len(self.queues):
-                losses["loss_moco"] = self.moco_loss(students, teachers, domains)
-        return losses
+            if len(self.memories):
+                self._classify_by_memory(students, teachers, targets, batch["indices"])
+            return self.losses(Outputs(students, teachers, targets, domains, self.queues))
 
-    def mutual_losses(
-        self, students: list[dict[str, Tensor]], teachers: list[dict[str, Tensor]], targets: Tensor
-    ) -> dict[str, Tensor]:
-        """The MMT objective (paper, Eq. 9). A loss of weight 0 is not computed.
-
-        Triplets are mined in the whole batch, that of all processes together, once for both triplet losses.
-        """
-        weights = self.weights
-        if weights.triplet > 0 or weights.soft_triplet > 0:
-            labels = gather_batch(targets)
-            students, teachers = (
-                [{**output, "features": gather_batch(output["features"])} for output in outputs]
-                for outputs in (students, teachers)
-            )
-            for student in students:
-                student["triplets"] = hardest_triplets(student["features"], labels)
-        terms = {
-            "loss_ce": (
-                weights.ce,
-                lambda s, _: label_smooth_cross_entropy(s["logits"], targets, self.ce_epsilon),
-            ),
-            "loss_soft_ce": (weights.soft_ce, lambda s, t: soft_cross_entropy(s["logits"], t["logits"])),
-            "loss_triplet": (
-                weights.triplet,
-                lambda s, _: softmax_triplet_loss(s["features"], labels, s["triplets"]),
-            ),
-            "loss_soft_triplet": (
-                weights.soft_triplet,
-                lambda s, t: soft_softmax_triplet_loss(s["features"], t["features"], labels, s["triplets"]),
-            ),
-        }
-        pairs = with_peers(students, teachers)
-        return {
-            name: weight * sum(loss(student, peer) for student, peer in pairs)
-            for name, (weight, loss) in terms.items()
-            if weight > 0
-        }
-
-    def moco_loss(
-        self, students: list[dict[str, Tensor]], teachers: list[dict[str, Tensor]], domains: Tensor | None
-    ) -> Tensor:
-        """Instance discrimination, each student against its own teacher's keys (MMT+ report, Eq. 11)."""
-        chosen = slice(None)
-        if domains is not None and self.moco_domains == "target":
-            chosen = (domains == TARGET).nonzero()[:, 0].to(self.device, non_blocking=True)
-        return self.weights.moco * sum(
-            queue(student["embeddings"][chosen], teacher["embeddings"][chosen])
-            for queue, student, teacher in zip(self.queues, students, teachers, strict=True)
-        )
+    def losses(self, outputs: Outputs) -> dict[str, Tensor]:
+        """The terms of the objective, weighted, by name."""
+        return self.objective(outputs)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Pixels 0-255 -> zero mean, unit deviation. Never in place: the same images pass through several
@@ -303,6 +225,48 @@ class MutualMeanTeaching(nn.Module):
                 kept = network.heads.weight.data[:keep]
                 network.heads.set_classifier(torch.cat([kept, rows.to(kept)]) if keep else rows)
         return [student.heads.weight for student in self.students]
+
+    def reset_memories(self, labels: Tensor, features: Tensor, keep: int = 0) -> None:
+        """Start the memories from new labels.
+
+        Args:
+            labels: N class indices from 0, -1 for images left out.
+            features: V x N x D, L2-normalised, of each pair's inference network.
+            keep: the first classes that stay as they are: the source's of a joint label space.
+        """
+        for memory, own in zip(self.memories, features, strict=True):
+            memory.reset(labels, own, keep)
+
+    def update_memories(self) -> None:
+        """Let the memories follow the last batch; for after the optimiser's step, if it was taken."""
+        if self._last_batch is not None:
+            embeddings, targets, indices = self._last_batch
+            for memory, own in zip(self.memories, embeddings, strict=True):
+                memory.update(own, targets, indices)
+            self._last_batch = None
+
+    def match_classes(self, weights: Mapping[str, Tensor]) -> None:
+        """Make room for the classes of a checkpoint, which is loaded next."""
+        rows = weights["students.0.heads.weight"]
+        for network in (*self.students, *self.teachers):
+            network.heads.set_classifier(rows)
+        for k, memory in enumerate(self.memories):
+            prefix = f"memories.{k}."
+            memory.resize_like({key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)})
+
+    def _classify_by_memory(
+        self, students: list[Output], teachers: list[Output], targets: Tensor, indices: Tensor
+    ) -> None:
+        """Give every output the logits of its pair's memory, and keep what the memories are to follow."""
+        for outputs in (students, teachers):
+            for memory, output in zip(self.memories, outputs, strict=False):
+                output["logits"] = memory(output["embeddings"])
+        followed = teachers if self.remembered == "teacher" else students
+        self._last_batch = (
+            [gather_batch(output["embeddings"].detach().float()) for output in followed],
+            gather_batch(targets),
+            gather_batch(indices.to(self.device, non_blocking=True)),
+        )
 
     @torch.no_grad()
     def _update_bn_statistics(self, images: Tensor) -> None:

@@ -18,6 +18,7 @@ class EpochReport(HookBase):
 
     Attributes:
         FIELDS: (name in the event storage, how to print it); names that a run does not record are left out.
+            After the first of them stand the losses that make it up, by their names without "loss_".
     """
 
     FIELDS: tuple[tuple[str, str], ...] = ()
@@ -29,6 +30,11 @@ class EpochReport(HookBase):
         trainer = self.trainer
         latest = trainer.storage.latest_with_smoothing_hint(trainer.iters_per_epoch)
         parts = [form.format(latest[name][0]) for name, form in self.FIELDS if name in latest]
+        parts[1:1] = [
+            f"{name.removeprefix('loss_').replace('_', ' ')} {value:.3f}"
+            for name, (value, _) in latest.items()
+            if name.startswith("loss_")
+        ]
         parts += self.more(latest)
         done = trainer.epoch + 1 - trainer.start_epoch
         left = (time.perf_counter() - self._start) / done * (trainer.max_epoch - trainer.epoch - 1)
@@ -47,11 +53,6 @@ class AdaptationReport(EpochReport):
 
     FIELDS = (
         ("total_loss", "loss {:.3f}"),
-        ("loss_ce", "ce {:.3f}"),
-        ("loss_soft_ce", "soft ce {:.3f}"),
-        ("loss_triplet", "triplet {:.3f}"),
-        ("loss_soft_triplet", "soft triplet {:.3f}"),
-        ("loss_moco", "moco {:.3f}"),
         ("lr", "lr {:.2e}"),
         ("clusters", "clusters {:.0f}"),
         ("unclustered", "un-clustered {:.0f}"),

@@ -14,5 +14,5 @@ class FinalQualityHook(HookBase):
         trainer = self.trainer
         if trainer.epoch + 1 == trainer.max_epoch:
             with trainer.stop.phase(trainer.iters_per_epoch):
-                _, _, scalars = trainer.label_hook.cluster_now()
+                *_, scalars = trainer.label_hook.cluster_now()
             trainer.storage.put_scalars(smoothing_hint=False, **scalars)

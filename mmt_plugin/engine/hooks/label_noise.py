@@ -12,7 +12,7 @@ from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.modeling.collectives import gather_batch
 from mmt_plugin.modeling.layers import TARGET
 from mmt_plugin.modeling.losses import hardest_triplets, triplet_probabilities
-from mmt_plugin.modeling.meta_arch import with_peers
+from mmt_plugin.modeling.objective import with_peers
 from mmt_plugin.pseudo_labels import cluster_identities
 
 PREFIX = "label_noise/"
@@ -122,7 +122,7 @@ class LabelNoiseHook(HookBase):
         with torch.autocast(device.type, enabled=False):
             for student, teacher in with_peers(students, teachers):
                 self._add_labels(teacher["logits"], targets, person, is_target)
-                if model.weights.triplet > 0 or model.weights.soft_triplet > 0:
+                if "loss_triplet" in model.objective or "loss_soft_triplet" in model.objective:
                     features = [gather_batch(each["features"]) for each in (student, teacher)]
                     self._add_triplets(*features, *everywhere)
 

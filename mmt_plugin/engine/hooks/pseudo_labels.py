@@ -58,24 +58,27 @@ class PseudoLabelHook(HookBase):
             self.trainer.set_labels(self.labels.labels)
             return
         with self.trainer.stop.phase(steps=0):
-            found, features, scalars = self.cluster_now()
+            found, features, networks, scalars = self.cluster_now()
         self.trainer.storage.put_scalars(smoothing_hint=False, **scalars)
         if found.num_clusters < 2:
             self._keep_previous(found)
         else:
             self.labels = found
-            self.trainer.restart_classifiers(found.centroids, found.num_clusters)
+            if self.cfg.MMT.CLASSIFIER == "weights":
+                self.trainer.restart_classifiers(found.centroids, found.num_clusters)
+            else:
+                self.trainer.reset_memories(found.labels, networks)
         with timed("sampler", self.trainer.storage):
             self.trainer.set_labels(self.labels.labels)
         with timed("recording", self.trainer.storage):
             self._keep_for_report(features)
 
-    def cluster_now(self) -> tuple[PseudoLabels, Tensor, dict[str, float]]:
+    def cluster_now(self) -> tuple[PseudoLabels, Tensor, Tensor, dict[str, float]]:
         """Cluster the training images as the networks see them now. Changes nothing.
 
         Returns:
-            The clusters, the features (N x D) they were made of, and what the clusters are like, by the name
-            of the scalar; without annotations only on the main process.
+            The clusters, the features (N x D) they were made of, those of each network (V x N x D), and what
+            the clusters are like, by the name of the scalar; without annotations only on the main process.
         """
         start = time.perf_counter()
         networks = extract_features(self.trainer.raw_model, self.loader)
@@ -102,7 +105,7 @@ class PseudoLabelHook(HookBase):
             )
             scalars.update({f"{LABEL_FREE}{name}": value for name, value in quality.items()})
         scalars["judging_seconds"] = time.perf_counter() - clustered
-        return found, features, scalars
+        return found, features, networks, scalars
 
     def state_dict(self) -> dict:
         return {"labels": None if self.labels is None else self.labels.state_dict()}

@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode
@@ -33,27 +34,39 @@ class SourceClassesHook(HookBase):
             return
         model, num_classes = self.trainer.raw_model, int(self.labels.max()) + 1
         rows = self.cfg.MMT.JOINT.ROWS
-        if rows == "random":
+        if self.cfg.MMT.CLASSIFIER != "weights":
+            model.reset_memories(torch.arange(num_classes), F.normalize(self._rows_of_memories(), dim=2))
+        elif rows == "random":
             model.set_classifiers(None, num_classes)
         elif rows == "centroids":
-            model.set_classifiers(self._centroids(), num_classes)
-        elif not self.cfg.MMT.WEIGHTS:
-            raise CheckpointError("MMT.JOINT.ROWS is 'pretrained', but MMT.WEIGHTS names no source models")
+            model.set_classifiers(centroids_of(self.labels, self._features().mean(dim=0)), num_classes)
         else:
-            for student, path in zip(model.students, self.cfg.MMT.WEIGHTS, strict=True):
-                student.heads.set_classifier(self._pretrained(path))
+            for student, weights in zip(model.students, self._pretrained(), strict=True):
+                student.heads.set_classifier(weights)
             model.copy_students_to_teachers()
         logger.info(f"Joint label space: classes 0 to {num_classes - 1} are the source's ({rows} rows)")
 
-    def _centroids(self) -> Tensor:
-        """S x D: the L2-normalised mean feature of each identity, of the inference networks together."""
-        loader = build_extraction_loader(self.cfg, self.items)
-        features = extract_features(self.trainer.raw_model, loader, SOURCE).mean(dim=0)
-        normalised = F.normalize(features, dim=1).numpy()
-        return torch.from_numpy(PseudoLabels.from_features(self.labels, normalised).centroids)
+    def _rows_of_memories(self) -> Tensor:
+        """V x S x D, of each pair its own."""
+        model, rows = self.trainer.raw_model, self.cfg.MMT.JOINT.ROWS
+        if rows == "random":
+            size = model.students[0].heads.weight.shape[1]
+            return torch.randn(1, int(self.labels.max()) + 1, size).expand(len(model.students), -1, -1)
+        if rows == "centroids":
+            return torch.stack([centroids_of(self.labels, features) for features in self._features()])
+        return torch.stack(self._pretrained())
 
-    def _pretrained(self, path: str) -> Tensor:
-        """S x D: the classifier that a source model was trained with."""
+    def _features(self) -> Tensor:
+        """Features of the source's images, V x N x D, of every inference network."""
+        return extract_features(self.trainer.raw_model, build_extraction_loader(self.cfg, self.items), SOURCE)
+
+    def _pretrained(self) -> list[Tensor]:
+        """S x D of each pair: the classifier that its source model was trained with."""
+        if not self.cfg.MMT.WEIGHTS:
+            raise CheckpointError("MMT.JOINT.ROWS is 'pretrained', but MMT.WEIGHTS names no source models")
+        return [self._classifier(path) for path in self.cfg.MMT.WEIGHTS]
+
+    def _classifier(self, path: str) -> Tensor:
         rows, classes = network_weights(path).get(CLASSIFIER), int(self.labels.max()) + 1
         width = self.trainer.raw_model.students[0].heads.weight.shape[1]
         if rows is None or rows.shape != (classes, width):
@@ -63,3 +76,9 @@ class SourceClassesHook(HookBase):
                 f"identities of {', '.join(self.cfg.DATASETS.NAMES)}: choose another MMT.JOINT.ROWS"
             )
         return rows
+
+
+def centroids_of(labels: np.ndarray, features: Tensor) -> Tensor:
+    """S x D: the L2-normalised mean feature of each identity."""
+    normalised = F.normalize(features, dim=1).numpy()
+    return torch.from_numpy(PseudoLabels.from_features(labels, normalised).centroids)

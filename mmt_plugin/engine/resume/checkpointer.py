@@ -138,17 +138,17 @@ class MMTCheckpointer(RunCheckpointer):
     """Checkpoints of a MutualMeanTeaching model, whose live classes are followed as they load."""
 
     config_keys = (
-        "MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS, MMT.EMA.ENABLED, MMT.DSBN.ENABLED, MMT.MOCO.WEIGHT"
+        "MODEL.BACKBONE, MODEL.HEADS, MMT.NUM_PAIRS, MMT.EMA.ENABLED, MMT.DSBN.ENABLED, MMT.MOCO.WEIGHT, "
+        "MMT.CLASSIFIER"
     )
 
     def _load_networks(self, weights: dict[str, Tensor], path: str) -> None:
-        rows = weights.get("students.0.heads.weight")
-        if rows is None:
+        if "students.0.heads.weight" not in weights:
             raise CheckpointError(
                 f"checkpoint {path!r} is not of a MutualMeanTeaching model (no 'students.0.heads.weight'); "
                 "a source model is named in MMT.WEIGHTS, not in MODEL.WEIGHTS"
             )
-        self.model.set_classifiers(rows, len(rows))
+        self.model.match_classes(weights)
         super()._load_networks(weights, path)
 
 

@@ -2,74 +2,35 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 
-from mmt_plugin.modeling.collectives import gather_batch
 
+def moco_loss(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.07) -> Tensor:
+    """MoCo's contrastive loss (He et al., CVPR 2020; MMT+ report, Eq. 11): a query is to be nearer to its own
+    key than to the Q keys that came before.
 
-class MoCoQueue(nn.Module):
-    """MoCo's contrastive loss and its queue of keys (He et al., CVPR 2020; MMT+ report, Eq. 11).
+    Args:
+        query: B x D, of any norm; receives the gradient.
+        key: B x D, of any norm, of the same images in the same order; receives none.
+        queue: Q x D, L2-normalised; may be written to before the backward pass.
+        temperature: tau; 0.07 in the published code, 0.7 in the report.
 
-    A query is to be nearer to its own key than to the Q keys that came before. The queue is first in, first
-    out; a batch of any size is taken, and of one longer than the queue its last Q keys.
+    Returns:
+        Scalar mean over the batch.
 
-    Attributes:
-        queue: Q x D, L2-normalised rows; part of the checkpoint.
-        pointer: 1, the row that the next key replaces; part of the checkpoint.
+    Raises:
+        ValueError: if the shapes do not fit, or the temperature is not positive.
     """
-
-    def __init__(self, dim: int, size: int, temperature: float = 0.07):
-        """
-        Args:
-            dim: D.
-            size: Q.
-            temperature: tau; 0.07 in the published code, 0.7 in the report.
-
-        Raises:
-            ValueError: if any of them is not positive.
-        """
-        super().__init__()
-        if dim < 1 or size < 1 or temperature <= 0:
-            raise ValueError(
-                f"a queue of {size} keys of {dim} values at temperature {temperature}: all must be positive"
-            )
-        self.temperature = temperature
-        self.register_buffer("queue", F.normalize(torch.randn(size, dim), dim=1))
-        self.register_buffer("pointer", torch.zeros(1, dtype=torch.long))
-
-    def forward(self, query: Tensor, key: Tensor) -> Tensor:
-        """The loss against the queue as it stands; the keys of all ranks enter the queue afterwards.
-
-        Args:
-            query: B x D, of any norm; receives the gradient.
-            key: B x D, of any norm, of the same images in the same order; receives none.
-
-        Returns:
-            Scalar mean over the batch.
-
-        Raises:
-            ValueError: if the shapes do not fit.
-        """
-        if query.shape != key.shape or query.dim() != 2 or query.shape[1] != self.queue.shape[1]:
-            raise ValueError(
-                f"expected query and key B x {self.queue.shape[1]}, got {tuple(query.shape)} and "
-                f"{tuple(key.shape)}"
-            )
-        query = F.normalize(query.float(), dim=1)
-        key = F.normalize(key.detach().float(), dim=1)
-        loss = _Contrast.apply(query, key, self.queue, self.temperature)
-        self.enqueue(gather_batch(key))
-        return loss
-
-    @torch.no_grad()
-    def enqueue(self, keys: Tensor) -> None:
-        """Let keys, any number x D, replace the oldest ones, in place."""
-        size = len(self.queue)
-        skipped = max(0, len(keys) - size)
-        rows = torch.arange(skipped, len(keys), device=keys.device)
-        self.queue.index_copy_(0, (self.pointer + rows) % size, keys[skipped:].to(self.queue.dtype))
-        self.pointer.copy_((self.pointer + len(keys)) % size)
+    if temperature <= 0:
+        raise ValueError(f"temperature is {temperature}: it must be positive")
+    if query.shape != key.shape or query.dim() != 2 or query.shape[1] != queue.shape[1]:
+        raise ValueError(
+            f"expected query and key B x {queue.shape[1]}, got {tuple(query.shape)} and {tuple(key.shape)}"
+        )
+    return _Contrast.apply(
+        F.normalize(query.float(), dim=1), F.normalize(key.detach().float(), dim=1), queue, temperature
+    )
 
 
 class _Contrast(Function):

@@ -15,13 +15,23 @@ from torch import Tensor
 MIN_SQUARED_DISTANCE = 1e-12
 
 
-def euclidean_distance(features: Tensor) -> Tensor:
+# Whose features a triplet's gradient reaches: all three images' (published MMT code), or the anchor's alone
+# (OpenUnReID). The losses are equal.
+GRADIENTS = ("both", "anchor")
+
+
+def euclidean_distance(features: Tensor, gradient: str = "both") -> Tensor:
     """Pairwise Euclidean distances, B x B, of features B x D, by the expansion |a|^2 + |b|^2 - 2ab, in
     float32 at least.
+
+    Args:
+        features: B x D.
+        gradient: of GRADIENTS; with "anchor" the columns' features are constants.
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
-    squared_norm = features.pow(2).sum(dim=1)
-    squared = squared_norm[:, None] + squared_norm[None, :] - 2 * features @ features.t()
+    others = features.detach() if gradient == "anchor" else features
+    squared_norm, others_norm = (each.pow(2).sum(dim=1) for each in (features, others))
+    squared = squared_norm[:, None] + others_norm[None, :] - 2 * features @ others.t()
     return squared.clamp(min=MIN_SQUARED_DISTANCE).sqrt()
 
 
@@ -38,24 +48,27 @@ class Triplets:
     distances: Tensor
 
 
-def hardest_triplets(features: Tensor, targets: Tensor) -> Triplets:
+def hardest_triplets(features: Tensor, targets: Tensor, gradient: str = "both") -> Triplets:
     """Mine a batch; what several losses of the same features share.
 
     Args:
         features: B x D pooled features before the BNNeck, not normalised.
         targets: B labels.
+        gradient: of GRADIENTS.
 
     Raises:
-        ValueError: if the shapes do not fit, or if all labels are equal, so that no negative exists. On a
+        ValueError: if the shapes do not fit, if there is no such gradient, or if all labels are equal, so that no negative exists. On a
             GPU, which would have to be waited for to find that out, all distances are NaN instead.
     """
     _check(features, targets)
+    if gradient not in GRADIENTS:
+        raise ValueError(f"gradient is {gradient!r}; choose one of {', '.join(GRADIENTS)}")
     same = targets[:, None] == targets[None, :]
     if not same.is_cuda and bool(same.all()):
         raise ValueError(
             f"all {len(targets)} images of the batch share one label: a triplet needs a negative"
         )
-    return _hardest(euclidean_distance(features), same)
+    return _hardest(euclidean_distance(features, gradient), same)
 
 
 def _hardest(distance: Tensor, same: Tensor) -> Triplets:

@@ -1,0 +1,10 @@
+"""What is remembered of earlier batches: keys to be told apart from, and classes in place of trained classifier
+weights.
+"""
+
+from .base import MEMORY_REGISTRY, ClassMemory, follow
+from .cluster import ClusterMemory
+from .hybrid import HybridMemory
+from .queue import KeyQueue
+
+__all__ = ["MEMORY_REGISTRY", "ClassMemory", "ClusterMemory", "HybridMemory", "KeyQueue", "follow"]
