@@ -125,7 +125,7 @@ def _method(_C: CfgNode) -> None:
     _C.MMT.SOFT_TRI_WEIGHT = 0.8
     # Weight of both triplet losses together, hard and soft. The published MMT+ has 0: none.
     _C.MMT.TRIPLET_WEIGHT = 1.0
-    # Whose features the gradients of both triplet losses reach: all three images' ("both", published MMT code)
+    # Whose features the gradients of triplet losses reach: anchor's and others' ("both", published MMT code),
     # or the "anchor"'s alone (OpenUnReID). The losses are equal.
     _C.MMT.TRIPLET_GRADIENT = "both"
     # Label smoothing of the hard classification loss (the paper's Eq. 1 has none).

@@ -97,8 +97,8 @@ def objective_rules(cfg: CfgNode) -> Iterator[Rule]:
         )
         yield (
             not pair or entry[0] in known,
-            f"MMT.EXTRA_LOSSES names {entry[0] if pair else entry!r}, which no loss is registered as "
-            f"({', '.join(known) or 'there are none'}): import the file that registers it (docs/extending.md)",
+            f"MMT.EXTRA_LOSSES names {entry[0] if pair else entry!r}, but the registered losses are "
+            f"{', '.join(known) or 'none'}: import the file that registers it (docs/extending.md)",
         )
     names = [entry[0] for entry in mmt.EXTRA_LOSSES if entry]
     yield len(set(names)) == len(names), f"MMT.EXTRA_LOSSES names a loss twice: {', '.join(names)}"
@@ -116,13 +116,13 @@ def objective_rules(cfg: CfgNode) -> Iterator[Rule]:
         return
     yield (
         cfg.PSEUDO_LABELS.METHOD != "ground_truth",
-        f"MMT.CLASSIFIER is {mmt.CLASSIFIER!r}, whose memory is filled by clustering, but PSEUDO_LABELS.METHOD "
-        "is 'ground_truth': set MMT.CLASSIFIER 'weights'",
+        f"MMT.CLASSIFIER is {mmt.CLASSIFIER!r}, whose memory is filled by clustering, but "
+        "PSEUDO_LABELS.METHOD is 'ground_truth': set MMT.CLASSIFIER 'weights'",
     )
     yield (
         cfg.MODEL.HEADS.CLS_LAYER == "Linear",
-        f"MMT.CLASSIFIER is {mmt.CLASSIFIER!r}, which knows no margin: set MODEL.HEADS.CLS_LAYER 'Linear', not "
-        f"{cfg.MODEL.HEADS.CLS_LAYER!r}",
+        f"MMT.CLASSIFIER is {mmt.CLASSIFIER!r}, which knows no margin: set MODEL.HEADS.CLS_LAYER 'Linear', "
+        f"not {cfg.MODEL.HEADS.CLS_LAYER!r}",
     )
     yield (
         mmt.MEMORY.UPDATE == "student" or mmt.EMA.ENABLED,

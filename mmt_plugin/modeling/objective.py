@@ -133,7 +133,8 @@ def own_terms(mmt: CfgNode) -> dict[str, tuple[float, Callable[[Outputs], Tensor
 
 def hard_classification(outputs: Outputs, epsilon: float) -> Tensor:
     return sum(
-        label_smooth_cross_entropy(student["logits"], outputs.targets, epsilon) for student in outputs.students
+        label_smooth_cross_entropy(student["logits"], outputs.targets, epsilon)
+        for student in outputs.students
     )
 
 

@@ -85,14 +85,6 @@ class TranslationReport(EpochReport):
     """Losses, learning rate, time left."""
 
     FIELDS = (
-        ("loss_adversarial", "adversarial {:.3f}"),
-        ("loss_cycle", "cycle {:.3f}"),
-        ("loss_identity", "identity {:.3f}"),
-        ("loss_relation", "relation {:.3f}"),
-        ("loss_self_similarity", "self-similarity {:.3f}"),
-        ("loss_similarity_network", "similarity network {:.3f}"),
-        ("loss_discriminator_to_target", "D target {:.3f}"),
-        ("loss_discriminator_to_source", "D source {:.3f}"),
         ("lr", "lr {:.2e}"),
         ("unreadable", "unreadable {:.0f}"),
         ("skipped_steps", "skipped steps {:.0f}"),

@@ -38,7 +38,7 @@ class Model(nn.Module):
 
     def __init__(self, pairs: int, teachers: bool = True, classes: int = CLASSES, triplets: float = 1.0):
         super().__init__()
-        self.weights = SimpleNamespace(triplet=0.0, soft_triplet=triplets)
+        self.objective = {"loss_soft_triplet"} if triplets else set()
         self.students = nn.ModuleList(Network(seed, classes) for seed in range(pairs))
         self.teachers = nn.ModuleList(Network(10 + seed, classes) for seed in range(pairs if teachers else 0))
 

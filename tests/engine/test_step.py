@@ -19,7 +19,7 @@ def spoil(monkeypatch):
     """Make parts of the loss bad at some of the forwards, counted from 0."""
 
     def install(part: str, value: float, when: set[int]):
-        losses, calls = MutualMeanTeaching.mutual_losses, iter(range(1000))
+        losses, calls = MutualMeanTeaching.losses, iter(range(1000))
 
         def spoiled(self, *args):
             terms = losses(self, *args)
@@ -30,7 +30,7 @@ def spoil(monkeypatch):
                 terms[part] = terms[part] * value
             return terms
 
-        monkeypatch.setattr(MutualMeanTeaching, "mutual_losses", spoiled)
+        monkeypatch.setattr(MutualMeanTeaching, "losses", spoiled)
 
     return install
 

@@ -130,7 +130,7 @@ def kept_by_moco(model: nn.Module, batch_size: int) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        queue(query.requires_grad_(), key)
+        moco_loss(query.requires_grad_(), key, queue.queue)
     return sum(kept)
 
 

@@ -18,7 +18,7 @@ class EpochReport(HookBase):
 
     Attributes:
         FIELDS: (name in the event storage, how to print it); names that a run does not record are left out.
-            After the first of them stand the losses that make it up, by their names without "loss_".
+            Before them stand the losses, all that are recorded.
     """
 
     FIELDS: tuple[tuple[str, str], ...] = ()
@@ -29,12 +29,9 @@ class EpochReport(HookBase):
     def after_epoch(self) -> None:
         trainer = self.trainer
         latest = trainer.storage.latest_with_smoothing_hint(trainer.iters_per_epoch)
-        parts = [form.format(latest[name][0]) for name, form in self.FIELDS if name in latest]
-        parts[1:1] = [
-            f"{name.removeprefix('loss_').replace('_', ' ')} {value:.3f}"
-            for name, (value, _) in latest.items()
-            if name.startswith("loss_")
-        ]
+        losses = ["total_loss", *(name for name in latest if name.startswith("loss_"))]
+        parts = [f"{_told(name)} {latest[name][0]:.3f}" for name in losses if name in latest]
+        parts += [form.format(latest[name][0]) for name, form in self.FIELDS if name in latest]
         parts += self.more(latest)
         done = trainer.epoch + 1 - trainer.start_epoch
         left = (time.perf_counter() - self._start) / done * (trainer.max_epoch - trainer.epoch - 1)
@@ -46,13 +43,17 @@ class EpochReport(HookBase):
         return []
 
 
+def _told(name: str) -> str:
+    """What a loss is called in the line."""
+    return "loss" if name == "total_loss" else name.removeprefix("loss_").replace("_", " ")
+
+
 class AdaptationReport(EpochReport):
     """Losses, learning rate, clusters, their agreement with the truth and what can be told without it, images
     per BN, mAP, time left.
     """
 
     FIELDS = (
-        ("total_loss", "loss {:.3f}"),
         ("lr", "lr {:.2e}"),
         ("clusters", "clusters {:.0f}"),
         ("unclustered", "un-clustered {:.0f}"),

@@ -57,8 +57,9 @@ def hardest_triplets(features: Tensor, targets: Tensor, gradient: str = "both") 
         gradient: of GRADIENTS.
 
     Raises:
-        ValueError: if the shapes do not fit, if there is no such gradient, or if all labels are equal, so that no negative exists. On a
-            GPU, which would have to be waited for to find that out, all distances are NaN instead.
+        ValueError: if the shapes do not fit, if there is no such gradient, or if all labels are equal, so
+            that no negative exists. On a GPU, which would have to be waited for to find that out, all
+            distances are NaN instead.
     """
     _check(features, targets)
     if gradient not in GRADIENTS:

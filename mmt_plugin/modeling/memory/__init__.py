@@ -1,4 +1,4 @@
-"""What is remembered of earlier batches: keys to be told apart from, and classes in place of trained classifier
+"""What is remembered of earlier batches: keys to be told apart from, and classes in place of classifier
 weights.
 """
 

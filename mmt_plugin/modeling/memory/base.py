@@ -64,8 +64,8 @@ def check_arguments(dim: int, temperature: float, momentum: float) -> None:
     """
     if dim < 1 or temperature <= 0 or not 0 <= momentum < 1:
         raise ValueError(
-            f"a memory of {dim} values, temperature {temperature}, momentum {momentum}: dim and temperature must "
-            "be positive, momentum must lie in [0, 1)"
+            f"a memory of {dim} values, temperature {temperature}, momentum {momentum}: the first two must be "
+            "positive, momentum must lie in [0, 1)"
         )
 
 

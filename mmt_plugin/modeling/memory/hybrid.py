@@ -1,5 +1,5 @@
-"""One entry an image, and one a source class (SpCL, Ge et al., NeurIPS 2020). Shapes: B batch, D feature size,
-E entries, C classes, N images, S source classes.
+"""One entry an image, and one a source class (SpCL, Ge et al., NeurIPS 2020). Shapes: B batch, D feature
+size, E entries, C classes, N images, S source classes.
 """
 
 import torch
@@ -8,7 +8,6 @@ from fastreid.config import CfgNode
 from torch import Tensor
 
 from .base import MEMORY_REGISTRY, ClassMemory, check_arguments, follow
-
 
 # What the published code adds to a probability before its logarithm.
 MIN_PROBABILITY = 1e-6
