@@ -251,10 +251,7 @@ class MutualMeanTeaching(nn.Module):
         for network in (*self.students, *self.teachers):
             network.heads.set_classifier(rows)
         for k, memory in enumerate(self.memories):
-            prefix = f"memories.{k}."
-            memory.resize_like(
-                {key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)}
-            )
+            memory.resize_like(weights, prefix=f"memories.{k}.")
 
     def _classify_by_memory(
         self, students: list[Output], teachers: list[Output], targets: Tensor, indices: Tensor

@@ -32,7 +32,7 @@ def test_a_registered_loss_is_a_weighted_term(make_model, spread):
 @pytest.mark.parametrize(
     ("losses", "message"),
     [
-        ((("sprad", 0.5),), "names sprad, which no loss is registered as"),
+        ((("sprad", 0.5),), "names 'sprad', but the registered losses are"),
         ((("spread", -1.0),), "each entry is a name and a positive weight"),
         (("spread",), "each entry is a name and a positive weight"),
         ((("spread", 0.5), ("spread", 0.1)), "names a loss twice"),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mmt_plugin.config import load_config
 from mmt_plugin.engine.optimizer import build_optimizer
 from mmt_plugin.modeling import build_network
+from mmt_plugin.modeling.losses import moco_loss
 
 from .measure import seconds
 from .ready_trainer import ReadyTrainer, ready_trainer

@@ -49,11 +49,16 @@ class ClassMemory(nn.Module):
         """
         raise NotImplementedError
 
-    def resize_like(self, state: Mapping[str, Tensor]) -> None:
-        """Give the buffers the shapes that they have in a checkpoint, which is loaded next."""
+    def resize_like(self, weights: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Give the buffers the shapes that they have in a checkpoint, which is loaded next.
+
+        Args:
+            weights: of the checkpoint.
+            prefix: of this memory's names in it.
+        """
         for name, buffer in self.named_buffers(recurse=False):
-            if name in state:
-                setattr(self, name, buffer.new_empty(state[name].shape))
+            if (key := prefix + name) in weights:
+                setattr(self, name, buffer.new_empty(weights[key].shape))
 
 
 def check_arguments(dim: int, temperature: float, momentum: float) -> None:
@@ -64,8 +69,8 @@ def check_arguments(dim: int, temperature: float, momentum: float) -> None:
     """
     if dim < 1 or temperature <= 0 or not 0 <= momentum < 1:
         raise ValueError(
-            f"a memory of {dim} values, temperature {temperature}, momentum {momentum}: the first two must be "
-            "positive, momentum must lie in [0, 1)"
+            f"a memory of {dim} values, temperature {temperature}, momentum {momentum}: the first two must "
+            "be positive, momentum must lie in [0, 1)"
         )
 
 
