@@ -63,6 +63,7 @@ METHOD_CHOICES = {
     "MMT.MOCO.DOMAINS": ("target", "both"),
     "MMT.MEMORY.UPDATE": ("student", "teacher"),
     "MMT.TRIPLET_GRADIENT": GRADIENTS,
+    "MODEL.BACKBONE.TOKENS": ("map", "class"),
     "MODEL.HEADS.CLS_LAYER": tuple(name for name in CLASSIFIERS if hasattr(any_softmax, name)),
     "INPUT.REA.VARIANT": ("mmt", "host"),
     "INPUT.AUTOAUG.VARIANT": ("mmt", "host"),

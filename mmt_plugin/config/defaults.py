@@ -38,6 +38,9 @@ def _host_nodes(_C: CfgNode) -> None:
     # Keep the inputs of the backbone's blocks only, and compute the rest again in the backward pass: less
     # memory for more time, the same numbers (docs/performance.md).
     _C.MODEL.BACKBONE.GRADIENT_CHECKPOINTING = False
+    # For build_timm_backbone, whose DEPTH is the name of any timm model: tokens as the "map" of patches that
+    # they are, which is then pooled, or the "class" token alone. DROP_PATH_RATIO is fastreid's key.
+    _C.MODEL.BACKBONE.TOKENS = "map"
     # Dropout between the BNNeck feature and the classifier, in training. The MMT authors suggest trying 0.5.
     _C.MODEL.HEADS.DROPOUT = 0.0
 

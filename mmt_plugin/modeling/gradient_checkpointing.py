@@ -17,13 +17,23 @@ from .layers import Route, current_route, same_route
 def checkpoint_blocks(backbone: nn.Module) -> None:
     """Checkpoint every block of a backbone's stages, in place; names and numbers stay what they are.
 
+    A backbone that has a switch of its own (`set_grad_checkpointing`, as in timm) uses that, unless it has BN
+    layers: those would count each batch twice, and not know the domains in the second pass.
+
     Stages are the backbone's lists of layers, blocks those of their elements that have several layers with
     parameters.
 
     Raises:
         ValueError: the backbone has none.
     """
-    stages = [child for child in backbone.children() if isinstance(child, nn.Sequential | nn.ModuleList)]
+    has_batch_norm = any(isinstance(layer, _BatchNorm) for layer in backbone.modules())
+    if hasattr(backbone, "set_grad_checkpointing") and not has_batch_norm:
+        backbone.set_grad_checkpointing()
+        return
+    body = backbone
+    while len(children := list(body.children())) == 1:
+        body = children[0]
+    stages = [child for child in children if isinstance(child, nn.Sequential | nn.ModuleList)]
     blocks = [block for stage in stages for block in stage if len(list(_parametrised(block))) > 1]
     if not blocks:
         raise ValueError(

@@ -49,6 +49,8 @@ def fill_backbone(backbone: nn.Module, weights: Mapping, path: str, builder: str
     own = backbone.state_dict()
     for wrapper in WRAPPERS:
         weights = weights[wrapper] if isinstance(weights.get(wrapper), Mapping) else weights
+    if hasattr(backbone, "adapt_weights"):  # it knows more than names, such as other image sizes
+        weights = backbone.adapt_weights(weights)
     layouts: dict[str, Layout] = {"its own": OWN, **LAYOUTS.get(builder, {})}
     candidates = [
         (project, _renamed(weights, prefix, renames))

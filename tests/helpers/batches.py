@@ -5,9 +5,9 @@ import torch
 TARGETS = torch.tensor([0, 0, 1, 1, 2, 2])
 
 
-def batch(views: int = 2, seed: int = 0) -> dict:
+def batch(views: int = 2, seed: int = 0, size: tuple[int, int] = (64, 32)) -> dict:
     generator = torch.Generator().manual_seed(seed)
-    return {"images": 255 * torch.rand(6, views, 3, 64, 32, generator=generator), "targets": TARGETS}
+    return {"images": 255 * torch.rand(6, views, 3, *size, generator=generator), "targets": TARGETS}
 
 
 def collect(loader, epoch: int) -> list[dict]:

@@ -1,0 +1,232 @@
+"""Any model of timm (Wightman, github.com/huggingface/pytorch-image-models) as a backbone.
+
+Shapes: B batch, C channels, h x w feature map, T tokens.
+"""
+
+import logging
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmt_plugin.errors import UserError
+from mmt_plugin.weights.backbones import PretrainedError, fill_backbone
+from mmt_plugin.weights.files import load_weights
+
+logger = logging.getLogger("fastreid.mmt.timm")
+
+
+class TimmError(UserError, ValueError):
+    """timm is missing, or cannot build what the keys ask for; the message names them."""
+
+
+class TimmBackbone(nn.Module):
+    """A timm model up to its last feature map. What only its classifier would use is not trained."""
+
+    def __init__(self, model: nn.Module, class_token: bool = False):
+        """
+        Args:
+            model: of timm.
+            class_token: give its class token as a map of one pixel, rather than the map of its patches.
+
+        Raises:
+            TimmError: a class token is asked for of a model that has none.
+        """
+        super().__init__()
+        self.model = model
+        self.split = _split_batch_norm(model)
+        self.class_token = class_token
+        self.prefix_tokens = getattr(model, "num_prefix_tokens", 0)
+        self.channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
+        if class_token and not getattr(model, "has_class_token", self.prefix_tokens > 0):
+            raise TimmError(
+                f"MODEL.BACKBONE.TOKENS is 'class', but {type(model).__name__} has no class token: set 'map'"
+            )
+        self.has_batch_norm = any(isinstance(layer, _BatchNorm) for layer in self.modules())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images, B x 3 x H x W -> B x C x h x w."""
+        features = self.model.forward_features(images)
+        if features.dim() == 4:
+            return features.permute(0, 3, 1, 2) if self.channels_last else features
+        if self.class_token:
+            return features[:, 0, :, None, None]
+        patches = features[:, self.prefix_tokens :].transpose(1, 2)
+        return patches.unflatten(2, self._grid(images, patches.shape[2]))
+
+    def adapt_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """timm's weights of this model, whatever the size of its images, by the names that they have here."""
+        adapt = _adapter(self.model)
+        weights = adapt(dict(weights), self.model) if adapt else weights
+        named = {}
+        for key, value in weights.items():
+            layer, _, leaf = key.rpartition(".")
+            own = f"{layer}.norm.{leaf}" if layer in self.split else key
+            named[own if own.startswith("model.") else f"model.{own}"] = value
+        return named
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """timm's own switch."""
+        self.model.set_grad_checkpointing(enable)
+
+    def _grid(self, images: Tensor, count: int) -> tuple[int, int]:
+        """h and w of the patches; one column where the model has no grid of them."""
+        embed = getattr(self.model, "patch_embed", None)
+        if not hasattr(embed, "dynamic_feat_size"):
+            return count, 1
+        grid = embed.dynamic_feat_size(tuple(images.shape[2:]))
+        return grid if grid[0] * grid[1] == count else (count, 1)
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
+    """The timm model that MODEL.BACKBONE.DEPTH names, for images of INPUT.SIZE_TRAIN.
+
+    Position embeddings are resized to the images, TOKENS says what becomes of tokens, DROP_PATH_RATIO is
+    stochastic depth. With PRETRAIN weights come from PRETRAIN_PATH, in timm's layout, or else from the hub,
+    by the tag in DEPTH. STRIDE_SIZE, LAST_STRIDE and the WITH_ keys are of fastreid's own backbones.
+
+    Raises:
+        TimmError: timm is missing, or cannot build it.
+        PretrainedError: the weights are not there, or do not fit.
+    """
+    timm, keys = import_timm(), cfg.MODEL.BACKBONE
+    if keys.NORM not in ("BN", "syncBN"):
+        raise TimmError(f"MODEL.BACKBONE.NORM is {keys.NORM!r}; a timm model keeps its layers: BN or syncBN")
+    model = _create(timm, cfg)
+    by_hand = _place_of_weights(model)
+    if keys.PRETRAIN and not os.path.isfile(by_hand):
+        _download(timm, model, by_hand)
+    backbone = TimmBackbone(model, class_token=keys.TOKENS == "class")
+    if keys.PRETRAIN and os.path.isfile(by_hand):
+        fill_backbone(backbone, load_weights(by_hand), by_hand, keys.NAME)
+    _freeze_unused(backbone, cfg.INPUT.SIZE_TRAIN)
+    if not backbone.has_batch_norm:
+        logger.info(
+            f"{keys.DEPTH} has no batch normalisation: MMT.IMAGES_PER_BN, MMT.DSBN and syncBN concern the "
+            "BNNeck alone"
+        )
+    return nn.SyncBatchNorm.convert_sync_batchnorm(backbone) if keys.NORM == "syncBN" else backbone
+
+
+def import_timm() -> ModuleType:
+    """The package timm, an optional one.
+
+    Raises:
+        TimmError: naming the command that installs it.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise TimmError(
+            "MODEL.BACKBONE.NAME is 'build_timm_backbone', which needs the package timm: "
+            "pip install 'mmt_plugin[timm]'"
+        ) from error
+    return timm
+
+
+def _create(timm: ModuleType, cfg: CfgNode) -> nn.Module:
+    """The model, with random weights and without a classifier."""
+    keys, size = cfg.MODEL.BACKBONE, list(cfg.INPUT.SIZE_TRAIN)
+    if not timm.is_model(keys.DEPTH):
+        raise TimmError(
+            f"MODEL.BACKBONE.DEPTH is {keys.DEPTH!r}, no model of timm {timm.__version__}; similar names: "
+            f"{', '.join(_similar(timm, keys.DEPTH)) or 'none'}"
+        )
+    settings: dict[str, Any] = {"num_classes": 0, "global_pool": "", "drop_path_rate": keys.DROP_PATH_RATIO}
+    known = timm.models.get_pretrained_cfg(keys.DEPTH)
+    if known is not None and known.fixed_input_size:
+        if list(cfg.INPUT.SIZE_TEST) != size:
+            raise TimmError(
+                f"INPUT.SIZE_TEST is {list(cfg.INPUT.SIZE_TEST)}, INPUT.SIZE_TRAIN {size}, but {keys.DEPTH} has "
+                "position embeddings for one size: set them equal"
+            )
+        settings["img_size"] = size
+    try:
+        try:
+            return timm.create_model(keys.DEPTH, **settings)
+        except TypeError:
+            del settings["drop_path_rate"]
+            model = timm.create_model(keys.DEPTH, **settings)
+            logger.info(f"{keys.DEPTH} has no drop path: MODEL.BACKBONE.DROP_PATH_RATIO changes nothing")
+            return model
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise TimmError(
+            f"timm cannot build MODEL.BACKBONE.DEPTH {keys.DEPTH!r} for INPUT.SIZE_TRAIN {size}: {error}"
+        ) from error
+
+
+def _similar(timm: ModuleType, name: str) -> list[str]:
+    return get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
+
+
+def _adapter(model: nn.Module) -> Callable[[dict, nn.Module], dict] | None:
+    """timm's function that makes a file fit a model: old names, other image sizes."""
+    return getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+
+
+def _place_of_weights(model: nn.Module) -> str:
+    """Where weights put by hand are looked for."""
+    known = model.pretrained_cfg
+    name = f"{known['architecture']}.{known['tag']}" if known.get("tag") else known["architecture"]
+    return os.path.join(torch.hub.get_dir(), "checkpoints", f"{name}.safetensors")
+
+
+def _download(timm: ModuleType, model: nn.Module, by_hand: str) -> None:
+    """Weights of the tag that MODEL.BACKBONE.DEPTH names, or of timm's default one."""
+    known, name = model.pretrained_cfg, os.path.basename(by_hand).removesuffix(".safetensors")
+    if not (known.get("url") or known.get("hf_hub_id")):
+        raise PretrainedError(
+            f"timm has no weights of {name}: choose a tag of timm.list_pretrained() in MODEL.BACKBONE.DEPTH, "
+            "name a file with MODEL.BACKBONE.PRETRAIN_PATH, or set MODEL.BACKBONE.PRETRAIN False"
+        )
+    address = (
+        known.get("url") or f"https://huggingface.co/{known['hf_hub_id']}/resolve/main/model.safetensors"
+    )
+    try:
+        timm.models.load_pretrained(model, num_classes=0, filter_fn=_adapter(model), strict=False)
+    except Exception as error:  # of several libraries and their versions: whatever may befall a download
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"
+        raise PretrainedError(
+            f"the weights of {name} cannot be downloaded ({reason}): download {address} elsewhere and put it "
+            f"at {by_hand}, or name it with MODEL.BACKBONE.PRETRAIN_PATH, or start from random weights with "
+            "MODEL.BACKBONE.PRETRAIN False"
+        ) from error
+
+
+def _split_batch_norm(model: nn.Module) -> set[str]:
+    """Take the activations out of timm's BN layers, in place, so that what replaces a BN layer replaces it
+    alone; returns the layers' names.
+    """
+    fused = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.BatchNorm2d) and hasattr(layer, "act") and hasattr(layer, "drop")
+    }
+    for name, layer in fused.items():
+        norm = nn.BatchNorm2d(
+            layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
+        )
+        norm.load_state_dict(layer.state_dict())
+        model.set_submodule(name, nn.Sequential(OrderedDict(norm=norm, drop=layer.drop, act=layer.act)))
+    return set(fused)
+
+
+def _freeze_unused(backbone: nn.Module, image_size: list[int]) -> None:
+    """Parameters that features do not depend on, such as those of a head, are not for an optimiser."""
+    backbone.eval()
+    features = backbone(torch.zeros(1, 3, *image_size))
+    parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(features.sum(), parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
+    backbone.train()
