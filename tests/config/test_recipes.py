@@ -7,6 +7,7 @@ import pytest
 from recipes import (
     CAMERA_RECIPES,
     CONFIGS,
+    MEMORY_RECIPES,
     MMT_RECIPES,
     OPENUNREID_RECIPES,
     OWN_RECIPES,
@@ -44,6 +45,7 @@ def test_every_task_has_its_recipes():
         *UDA_RECIPES,
         *OPENUNREID_RECIPES,
         *USL_RECIPES,
+        *MEMORY_RECIPES,
         *OWN_RECIPES,
         *CAMERA_RECIPES,
         *SDA_RECIPES,
@@ -139,10 +141,36 @@ def test_joint_recipe_is_what_its_name_says(recipe):
     assert mmt.DSBN.ENABLED
     if folder == "openunreid":
         assert (mmt.SOURCE.PRETRAIN, mmt.MOCO.WEIGHT, mmt.EMA.WARMUP) == (False, 0, False)
+        assert mmt.TRIPLET_GRADIENT == "anchor"
         assert (mmt.SOFT_CE_WEIGHT, mmt.TRIPLET_WEIGHT, mmt.SOFT_TRI_WEIGHT) == (0.5, 1, 0.8)
         assert (cfg.PSEUDO_LABELS.DBSCAN.EPS, cfg.PSEUDO_LABELS.K1) == (0.7, 30)
     else:
         assert (mmt.SOURCE.PRETRAIN, mmt.JOINT.ROWS, mmt.MOCO.WEIGHT) == (True, "pretrained", 0.1)
+
+
+@pytest.mark.parametrize("recipe", MEMORY_RECIPES)
+def test_memory_recipe_is_the_published_one(recipe):
+    folder, name = recipe.split("/")
+    task = name.removesuffix("_64")
+    *sources, target = (REGISTERED[part] for part in task.split("2"))
+    cfg = load(recipe)
+    assert f"logs/{recipe}" == cfg.OUTPUT_DIR
+    assert (tuple(cfg.DATASETS.NAMES), tuple(cfg.DATASETS.TARGETS)) == (tuple(sources), (target,))
+    mmt, labels, solver = cfg.MMT, cfg.PSEUDO_LABELS, cfg.SOLVER
+    assert (mmt.NUM_PAIRS, mmt.EMA.ENABLED, mmt.SOURCE.PRETRAIN) == (1, False, False)
+    assert (mmt.TRIPLET_WEIGHT, mmt.CE_EPSILON, mmt.MEMORY.TEMPERATURE) == (0, 0, 0.05)
+    assert (solver.MAX_EPOCH, solver.BASE_LR, list(solver.STEPS)) == (50, 0.00035, [20, 40])
+    assert (labels.METHOD, labels.K1, labels.K2) == ("dbscan", 30, 6)
+    assert (0.7 if recipe.startswith("cluster_contrast/msmt") else 0.6) == labels.DBSCAN.EPS
+    batch = (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, solver.ITERS_PER_EPOCH)
+    if folder == "spcl":
+        assert (mmt.CLASSIFIER, mmt.MEMORY.MOMENTUM, batch) == ("hybrid", 0.2, (64, 4, 400))
+        assert (labels.OUTLIERS, labels.RELIABILITY.ENABLED) == ("singletons", True)
+        assert bool(sources) == mmt.JOINT.ENABLED == mmt.DSBN.ENABLED
+    else:
+        assert (mmt.CLASSIFIER, mmt.MEMORY.MOMENTUM) == ("memory", 0.1)
+        assert batch == ((64, 4, 800) if name.endswith("_64") else (256, 16, 200))
+        assert cfg.MODEL.HEADS.POOL_LAYER == "GeneralizedMeanPoolingP"
 
 
 @pytest.mark.parametrize("recipe", USL_RECIPES)

@@ -42,6 +42,14 @@ UDA_RECIPES = [
 OPENUNREID_RECIPES = ["openunreid/market2duke", "openunreid/duke2market"]
 CAMERA_RECIPES = [f"camera/{name}" for name in ("visda20", "market", "duke", "synthmetro", "synthplaza")]
 USL_RECIPES = ["usl/market", "usl/duke", "usl/msmt", "usl/synthmetro"]
+MEMORY_RECIPES = [
+    f"{folder}/{name}"
+    for folder, names in (
+        ("cluster_contrast", ("market", "duke", "msmt", "market_64", "duke_64", "msmt_64")),
+        ("spcl", ("market", "duke", "msmt", "market2duke", "duke2market")),
+    )
+    for name in names
+]
 OWN_RECIPES = ["own/folder", "own/folder_no_source", "own/synthetic"]
 SDA_METHODS = {"personx2visda20": ("", "_spgan"), "market2duke": ("",), "plaza2metro": ("", "_spgan")}
 SDA_RECIPES = [f"sda/{name}{method}" for name, methods in SDA_METHODS.items() for method in methods]

@@ -136,7 +136,7 @@ def import_timm() -> ModuleType:
 
 def _create(timm: ModuleType, cfg: CfgNode) -> nn.Module:
     """The model, with random weights and without a classifier."""
-    keys, size = cfg.MODEL.BACKBONE, list(cfg.INPUT.SIZE_TRAIN)
+    keys, size, test_size = cfg.MODEL.BACKBONE, list(cfg.INPUT.SIZE_TRAIN), list(cfg.INPUT.SIZE_TEST)
     if not timm.is_model(keys.DEPTH):
         raise TimmError(
             f"MODEL.BACKBONE.DEPTH is {keys.DEPTH!r}, no model of timm {timm.__version__}; similar names: "
@@ -145,9 +145,9 @@ def _create(timm: ModuleType, cfg: CfgNode) -> nn.Module:
     settings: dict[str, Any] = {"num_classes": 0, "global_pool": "", "drop_path_rate": keys.DROP_PATH_RATIO}
     known = timm.models.get_pretrained_cfg(keys.DEPTH)
     if known is not None and known.fixed_input_size:
-        if list(cfg.INPUT.SIZE_TEST) != size:
+        if test_size != size:
             raise TimmError(
-                f"INPUT.SIZE_TEST is {list(cfg.INPUT.SIZE_TEST)}, INPUT.SIZE_TRAIN {size}, but {keys.DEPTH} has "
+                f"INPUT.SIZE_TEST is {test_size}, INPUT.SIZE_TRAIN {size}, but {keys.DEPTH} has "
                 "position embeddings for one size: set them equal"
             )
         settings["img_size"] = size
