@@ -10,6 +10,7 @@ from fastreid.config import CfgNode
 from fastreid.layers import any_softmax
 
 from mmt_plugin.modeling.losses.softmax_triplet import GRADIENTS
+from mmt_plugin.modeling.memory import MEMORY_REGISTRY
 from mmt_plugin.pseudo_labels import METHODS
 
 from .architecture import SDA, is_a
@@ -31,8 +32,9 @@ from .relations import (
 
 CLASSIFIERS = ("Linear", "CosSoftmax", "ArcSoftmax", "ArcMarginSoftmax", "CircleSoftmax")
 
+# A function where parts of the user's may be registered later.
 LABEL_CHOICES = {
-    "PSEUDO_LABELS.METHOD": (*METHODS, "ground_truth"),
+    "PSEUDO_LABELS.METHOD": lambda: (*METHODS, "ground_truth"),
     "PSEUDO_LABELS.OUTLIERS": ("drop", "singletons"),
     "PSEUDO_LABELS.JACCARD_WEIGHTS": ("softmax", "scaled"),
     "PSEUDO_LABELS.SEARCH": ("exact", "hnsw", "tree"),
@@ -61,6 +63,7 @@ METHOD_CHOICES = {
     "MMT.JOINT.ROWS": ("pretrained", "centroids", "random"),
     "MMT.EMA.BN_STATISTICS": ("own", "student"),
     "MMT.MOCO.DOMAINS": ("target", "both"),
+    "MMT.CLASSIFIER": lambda: ("weights", *MEMORY_REGISTRY._obj_map),
     "MMT.MEMORY.UPDATE": ("student", "teacher"),
     "MMT.TRIPLET_GRADIENT": GRADIENTS,
     "MODEL.BACKBONE.TOKENS": ("map", "class"),
@@ -181,8 +184,8 @@ def _refuse(rules: Sequence[Rule]) -> None:
 
 def _tables(cfg: CfgNode, choices: dict, minima: dict, intervals: dict) -> Iterator[Rule]:
     """The rules that tables state."""
-    for key, accepted in choices.items():
-        value = _value(cfg, key)
+    for key, choice in choices.items():
+        value, accepted = _value(cfg, key), choice() if callable(choice) else choice
         yield value in accepted, f"{key} is {value!r}; choose one of {', '.join(map(str, accepted))}"
     for key, least in minima.items():
         value = _value(cfg, key)

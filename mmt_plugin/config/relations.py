@@ -7,7 +7,6 @@ from fastreid.config import CfgNode
 from mmt_plugin.data.datasets.own.names import is_own
 from mmt_plugin.data.datasets.own.options import option_rules
 from mmt_plugin.data.named import named_sets
-from mmt_plugin.modeling.memory import MEMORY_REGISTRY
 from mmt_plugin.modeling.objective import LOSS_REGISTRY, own_terms
 
 Rule = tuple[bool, str]
@@ -106,11 +105,6 @@ def objective_rules(cfg: CfgNode) -> Iterator[Rule]:
     yield (
         not taken & set(names),
         f"MMT.EXTRA_LOSSES names {', '.join(names)}; register it by a name other than {', '.join(taken)}",
-    )
-    yield (
-        mmt.CLASSIFIER in ("weights", *MEMORY_REGISTRY._obj_map),
-        f"MMT.CLASSIFIER is {mmt.CLASSIFIER!r}; choose one of "
-        f"{', '.join(('weights', *MEMORY_REGISTRY._obj_map))}, or import the file that registers it",
     )
     if mmt.CLASSIFIER == "weights":
         return
