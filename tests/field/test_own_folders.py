@@ -98,14 +98,6 @@ def test_entries_for_one_set_that_cannot_be_meant(configured, write, entry, mess
         configured(DATASETS__TARGETS=(target,), DATASETS__OWN__SETS=[entry])
 
 
-def test_a_command_may_know_a_set_that_the_run_did_not(configured, write):
-    run = configured()
-    name = write("later", "query/7.jpg", "gallery/7.jpg")
-    command = configured(DATASETS__TESTS=(name,), DATASETS__OWN__TEST_PATTERN=r"(?P<id>\d)")
-    data.configure(run, command)
-    assert len(build_dataset(name).query) == 1
-
-
 def test_a_labelled_source_says_what_it_lacks(configured, write, tmp_path):
     source = write("labelled", "a.jpg", "b.jpg")
     with pytest.raises(DatasetError, match=r"has no id.*PATTERN is empty; a group \(\?P<id>\.\.\.\)"):
