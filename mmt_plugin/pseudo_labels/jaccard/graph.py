@@ -260,7 +260,7 @@ def _distance_of(image, other, features, lists, distances):
     for at in range(lists.shape[1]):
         if lists[other, at] == image:
             return distances[other, at]
-    return squared_distance(features[image], features[other])
+    return np.float32(squared_distance(features[image], features[other]))
 
 
 @njit(nogil=True, cache=True)

@@ -2,12 +2,13 @@
 
 Shapes: N images, D feature size, k list width.
 
-All pairs of blocks of images are multiplied, each once, to shortlist what could be among the nearest; float32
-distances of the few shortlisted images decide. So the lists are those of a float32 search whatever the
+All pairs of blocks of images are multiplied, each once, to shortlist what could be among the nearest; float64
+distances of the few shortlisted images decide. So the lists are those of a float64 search whatever the
 precision of the product, and ties go to the smaller index on every machine.
 
-Chosen by measurement on two cores with AVX512-BF16, N = 12,936, D = 2048, k = 20: this search 1.2 s, faiss's
-flat index 3.3 s.
+The product's precision is the one that a trial on some images finds the cheapest for these features. Narrow
+products are many times faster, but cannot tell apart what is much nearer to each other than to the rest; lists
+that such images overflow are searched again with float64 products.
 """
 
 import numpy as np
@@ -17,8 +18,18 @@ from tqdm import tqdm
 
 from mmt_plugin.pseudo_labels.threads import over_rows
 
-from . import shortlists
-from .shortlists import Shortlists, shortlist
+from .copies import copies
+from .products import BLOCKS, Products, prepare, seconds_of_products
+from .shortlists import Shortlists, bounds_of, capacity, shortlist_all, shortlist_rows
+
+# Images of the trial, at most and at least, and scores that are in memory at a time in it.
+TRIAL_IMAGES, FEWEST_TRIAL_IMAGES, TRIAL_SCORES = 128, 16, 2**21
+
+# Share of a shortlist's width that counts as full in the trial.
+FULL = 0.75
+
+# Lists that overflow without making another precision worth a trial.
+FEW_OVERFLOWS = 0.02
 
 # Images per block of the search on a GPU, and spare candidates that make up for the rounding of its products.
 GPU_BLOCK = 4096
@@ -37,32 +48,88 @@ def search(features: np.ndarray, k: int, groups: np.ndarray | None = None) -> tu
         indices: N x k int32, nearest first, ties by index; -1 where there are too few images.
         distances: N x k float32, squared Euclidean; infinite where there are too few.
     """
-    groups = np.arange(len(features)) if groups is None else groups
-    step, stop = shortlists.BLOCK, len(features)
-    blocks = [slice(first, min(first + step, stop)) for first in range(0, stop, step)]
-    pairs = [(first, second) for at, first in enumerate(blocks) for second in blocks[at:]]
-    return decide(features, groups, shortlist(features, k, groups, pairs), k)
+    num_images = len(features)
+    firsts, ranks = copies(features, groups)
+    # Of equal images that are among the others' nearest, the first k + 1 fill every list.
+    kept = np.flatnonzero(ranks <= k)
+    groups = np.arange(num_images) if groups is None else groups
+    if len(kept) == num_images:
+        return _search(features, k, groups)
+    found, gaps = _search(features[kept], k, groups[kept])
+    indices = np.full((num_images, k), -1, dtype=np.int32)
+    distances = np.full((num_images, k), np.inf, dtype=np.float32)
+    indices[kept], distances[kept] = np.where(found < 0, -1, kept[found]), gaps
+    # The last that was kept lists the k before it, and so do all that come after it, or what their group lets.
+    last = np.empty(num_images, dtype=np.int64)
+    last[firsts[ranks == k]] = np.flatnonzero(ranks == k)
+    left_out = np.flatnonzero(ranks > k)
+    like = last[firsts[left_out]]
+    indices[left_out], distances[left_out] = indices[like], distances[like]
+    return indices, distances
 
 
-def decide(
-    features: np.ndarray, groups: np.ndarray, lists: Shortlists, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Order each image's shortlist by float32 distance.
+def _search(features: np.ndarray, k: int, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`search` among images few of which are equal."""
+    products = _cheapest_products(features, k, groups)
+    indices = np.full((len(features), k), -1, dtype=np.int32)
+    distances = np.full((len(features), k), np.inf, dtype=np.float32)
+    lists = shortlist_all(products, k, groups)
+    decide(features, lists, indices, distances)
+    again = lists.overflowed
+    if len(again):
+        del lists
+        decide(features, shortlist_rows(prepare(features, torch.float64), again, k, groups), indices, distances)
+    return indices, distances
+
+
+def _cheapest_products(features: np.ndarray, k: int, groups: np.ndarray) -> Products:
+    """Products of the precision that is likely to take the least time, lists that overflow included."""
+    seconds = seconds_of_products()
+    cheapest, least = None, seconds[torch.float64] / 2
+    for dtype in sorted((torch.bfloat16, torch.float32), key=seconds.get):
+        products = prepare(features, dtype)
+        overflows = _share_of_overflows(products, k, groups) if products.holds_all else 1.0
+        # Each pair once, and whole rows of float64 products for the lists that overflow.
+        cost = seconds[dtype] / 2 + overflows * seconds[torch.float64]
+        if cost < least:
+            cheapest, least = products, cost
+        if overflows <= FEW_OVERFLOWS:
+            break
+    return prepare(features, torch.float64) if cheapest is None else cheapest
+
+
+def _share_of_overflows(products: Products, k: int, groups: np.ndarray) -> float:
+    """The share of the shortlists that would overflow, on a sample of the images, each compared with all."""
+    num_images = len(groups)
+    wanted = min(max(TRIAL_SCORES // num_images, FEWEST_TRIAL_IMAGES), TRIAL_IMAGES, num_images)
+    rows = np.unique(np.linspace(0, num_images - 1, wanted).astype(int))
+    bounds, block = bounds_of(products), products.block(rows)
+    lengths, halves = (torch.from_numpy(part[:num_images]) for part in (bounds.lengths, bounds.halves))
+    step = BLOCKS[products.dtype]
+    scores = torch.empty(len(rows), num_images, dtype=lengths.dtype)
+    for start in range(0, num_images, step):
+        columns = slice(start, start + step)
+        scores[:, columns] = block @ products.block(columns).T
+    errors = scores.abs() * float(bounds.relative)
+    errors += float(bounds.share) * lengths[rows, None] * lengths
+    scores -= halves
+    scores[torch.from_numpy(groups[rows, None] == groups)] = -torch.inf
+    floors = (scores - errors).topk(min(k, num_images), dim=1).values[:, -1:]
+    # Lists hold what could be among the nearest of the images seen so far: somewhat more than in the end.
+    return float(((scores + errors > floors).sum(dim=1) > FULL * capacity(k)).float().mean())
+
+
+def decide(features: np.ndarray, lists: Shortlists, indices: np.ndarray, distances: np.ndarray) -> None:
+    """Order each row's shortlist by distance, into the lists of its image; one that overflowed is left.
 
     Args:
         features: N x D float32, finite.
-        groups: N integers; images of equal group are not listed for each other.
-        lists: what could be among the nearest.
-        k: list width.
-
-    Returns:
-        As `search`.
+        lists: what could be among the nearest of some images.
+        indices: N x k int32, of which the rows of these images are filled.
+        distances: N x k float32, likewise.
     """
-    indices = np.full((len(features), k), -1, dtype=np.int32)
-    distances = np.full((len(features), k), np.inf, dtype=np.float32)
-    arguments = (features, groups, lists, indices, distances)
-    over_rows(_decide, len(features), *arguments, description="nearest neighbours, decided")
-    return indices, distances
+    arguments = (features, lists, indices, distances)
+    over_rows(_decide, len(lists.rows), *arguments, description="nearest neighbours, decided")
 
 
 def search_on_gpu(
@@ -80,13 +147,15 @@ def search_on_gpu(
     """
     num_images = len(features)
     groups = torch.arange(num_images, device=features.device) if groups is None else groups
-    half_norms = features.square().sum(dim=1) / 2
+    # Distances stay as they are, and products lose less, without what all features have in common.
+    moved = features - features.mean(dim=0)
+    half_norms = moved.square().sum(dim=1) / 2
     width = min(k + SPARE, num_images)
     indices = np.full((num_images, k), -1, dtype=np.int32)
     distances = np.full((num_images, k), np.inf, dtype=np.float32)
     for start in tqdm(range(0, num_images, GPU_BLOCK), desc="nearest neighbours", disable=None):
         rows = slice(start, start + GPU_BLOCK)
-        scores = features[rows] @ features.T - half_norms
+        scores = moved[rows] @ moved.T - half_norms
         scores[groups[rows, None] == groups] = -torch.inf
         values, found = scores.topk(width)
         # One list a row, in index order, so that a stable sort by distance gives ties to the smaller index.
@@ -104,42 +173,38 @@ def search_on_gpu(
 
 
 @njit(nogil=True, cache=True)
-def _decide(start, stop, features, groups, lists, indices, distances):
-    """Order the shortlists of rows start to stop by float32 distance; an overflowed one by all images."""
-    for image in range(start, stop):
-        floor = lists.floor[image]
-        if floor == np.inf:
-            for other in range(len(features)):
-                if groups[other] != groups[image]:
-                    gap = squared_distance(features[image], features[other])
-                    _insert(indices[image], distances[image], other, gap)
+def _decide(start, stop, features, lists, indices, distances):
+    """Order the shortlists of rows start to stop by distance, then by index."""
+    gaps = np.empty(indices.shape[1])
+    for row in range(start, stop):
+        if lists.floor[row] == np.inf:
             continue
-        for at in range(lists.sizes[image]):
-            if lists.upper[image, at] > floor:
-                other = lists.members[image, at]
-                gap = squared_distance(features[image], features[other])
-                _insert(indices[image], distances[image], other, gap)
+        image, worst = lists.rows[row], lists.best[row, -1]
+        gaps[:] = np.inf
+        for at in range(lists.sizes[row]):
+            if lists.upper[row, at] >= worst:
+                other = lists.members[row, at]
+                _insert(indices[image], gaps, other, squared_distance(features[image], features[other]))
+        distances[image] = gaps
 
 
 @njit(nogil=True, cache=True)
-def _insert(indices, distances, other, gap):
+def _insert(indices, gaps, other, gap):
     """Keep a list of nearest images sorted by distance, then by index."""
     place = len(indices) - 1
-    if gap > distances[place] or (gap == distances[place] and other > indices[place] >= 0):
+    if gap > gaps[place] or (gap == gaps[place] and other > indices[place] >= 0):
         return
-    while place > 0 and (
-        distances[place - 1] > gap or (distances[place - 1] == gap and indices[place - 1] > other)
-    ):
-        distances[place], indices[place] = distances[place - 1], indices[place - 1]
+    while place > 0 and (gaps[place - 1] > gap or (gaps[place - 1] == gap and indices[place - 1] > other)):
+        gaps[place], indices[place] = gaps[place - 1], indices[place - 1]
         place -= 1
-    distances[place], indices[place] = gap, other
+    gaps[place], indices[place] = gap, other
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
 def squared_distance(one, other):
     """Squared Euclidean distance of two feature vectors, from differences: 0 for duplicates."""
-    total = np.float32(0)
+    total = np.float64(0)
     for at in range(len(one)):
-        difference = one[at] - other[at]
+        difference = np.float64(one[at]) - np.float64(other[at])
         total += difference * difference
     return total

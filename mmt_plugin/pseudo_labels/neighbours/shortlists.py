@@ -1,15 +1,12 @@
 """What could be among each image's nearest: products of blocks of images, and a shortlist for every image.
 
-Shapes: N images, D feature size, k list width, S shortlist width.
+Shapes: N images, R rows (images whose neighbours are searched), k list width, S shortlist width.
 
-Every pair of blocks is multiplied once and serves the lists of both. The product may be bfloat16, on
-processors that are several times faster at it: each similarity then comes with a bound on its error, and an
-image goes on a shortlist as long as it could still be among the nearest. Selecting by numba while a block is
-in cache is what lets one product serve both lists.
+Every score comes with a bound on its error, and an image goes on a shortlist as long as it could still be among
+the nearest. Selecting by numba while a block is in cache is what lets one product serve the lists of both its
+blocks.
 """
 
-import functools
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -21,118 +18,184 @@ from tqdm import tqdm
 
 from mmt_plugin.pseudo_labels.threads import worker_threads
 
-# Images of a block: its products (9 MiB) stay in the last-level cache.
-BLOCK = 1536
-
-# Similarities that are tested at once; a block's products are padded to a multiple of it.
-LANES = 64
+from .products import BLOCKS, LANES, Products
 
 
 class Shortlists(NamedTuple):
-    """Per image, what could be among its nearest. A score is the inner product less half the other's squared
-    norm.
+    """For each row, what could be among its nearest.
 
     Attributes:
-        best: N x k, the largest lower bounds of scores so far, descending.
-        floor: N; a score whose upper bound is not above it cannot be among the k best. Infinite once the list
-            overflowed.
-        margin: N, twice the bound on the error of a product with this image.
-        members: N x S image indices.
-        upper: N x S upper bounds of their scores.
-        sizes: N, members listed.
+        rows: R, the images whose neighbours are searched.
+        best: R x k, the largest lower bounds of scores so far, descending.
+        floor: R + LANES; a score whose upper bound is not above it cannot be among the k best. Infinite once
+            the list overflowed.
+        members: R x S image indices.
+        upper: R x S upper bounds of their scores.
+        sizes: R, members listed.
     """
 
+    rows: np.ndarray
     best: np.ndarray
     floor: np.ndarray
-    margin: np.ndarray
     members: np.ndarray
     upper: np.ndarray
     sizes: np.ndarray
 
+    @property
+    def overflowed(self) -> np.ndarray:
+        """Row numbers of the lists that could not hold what could be nearest."""
+        return np.flatnonzero(np.isposinf(self.floor[: len(self.rows)]))
 
-def shortlist(
-    features: np.ndarray,
-    k: int,
-    groups: np.ndarray,
-    pairs: Sequence[tuple[slice, slice]],
-    bounded: bool = True,
-) -> Shortlists:
-    """Multiply pairs of blocks and keep what could be among each image's k nearest.
+
+class Bounds(NamedTuple):
+    """What turns a stored product into bounds of a score; see `Products`, whose `halves` here are lower bounds.
+
+    Attributes:
+        lengths: N + LANES.
+        halves: N + LANES.
+        share, relative, half_rounding: scalars of the type of the lengths.
+        settles: whether a list that overflows takes the rest by index, for there is no finer product.
+    """
+
+    lengths: np.ndarray
+    halves: np.ndarray
+    share: np.floating
+    relative: np.floating
+    half_rounding: np.floating
+    settles: bool
+
+
+def capacity(k: int) -> int:
+    """S, the members that a shortlist for k images holds."""
+    return 4 * k + 64
+
+
+def bounds_of(products: Products) -> Bounds:
+    """The bounds of the scores that these products give."""
+    wide = products.wide
+    half_rounding = wide(4 * np.finfo(wide).eps)
+    return Bounds(
+        lengths=products.lengths,
+        halves=products.halves * (1 - half_rounding),
+        share=wide(products.share),
+        relative=wide(products.relative),
+        half_rounding=half_rounding,
+        settles=wide is np.float64,
+    )
+
+
+def shortlist_all(products: Products, k: int, groups: np.ndarray) -> Shortlists:
+    """Multiply every pair of blocks once and keep what could be among each image's k nearest.
 
     Args:
-        features: N x D float32, finite.
+        products: of the N images.
         k: list width.
         groups: N integers; images of equal group are not listed for each other.
-        pairs: blocks of at most `BLOCK` images each; a block may be paired with itself.
-        bounded: whether products count with the bound on their error, so that no true neighbour is missed.
-            Otherwise they count as they are.
 
     Returns:
         A shortlist for every image.
     """
-    num_images = len(features)
-    rounded = torch.from_numpy(features).to(fastest_product_dtype())
-    squared_norms = np.einsum("nd,nd->n", features, features)
-    # A product is rounded when it is stored.
-    precision = torch.finfo(rounded.dtype).eps if bounded else 0.0
-    lists = _empty_shortlists(squared_norms, features.shape[1], k, precision)
-    half_norms = np.pad(squared_norms / 2, (0, LANES), constant_values=np.inf).astype(np.float32)
-    groups = np.pad(groups, (0, LANES), constant_values=-1)
+    num_images = len(groups)
+    blocks = _slices(num_images, BLOCKS[products.dtype])
+    pairs = [(first, second) for at, first in enumerate(blocks) for second in blocks[at:]]
+    if products.dtype != torch.float64:
+        # A block with itself comes first: images are often in an order in which neighbours are near, and lists
+        # are almost final then when the many far ones are tested.
+        pairs.sort(key=lambda pair: pair[0] != pair[1])
+    return shortlist_pairs(products, k, groups, pairs)
 
-    multiply = _block_product(min(BLOCK, num_images + LANES), rounded.dtype)
-    relative = np.float32(precision)
-    with worker_threads() as pool:
-        for first, second in tqdm(pairs, desc="nearest neighbours", unit="block", disable=None):
-            products = multiply(rounded[first], rounded[second])
-            arguments = (products, first.start, second.start, half_norms, groups, relative, lists)
-            _on_stripes(pool, _offer_to_rows, products.shape[0], arguments)
-            if second != first:
-                _on_stripes(pool, _offer_to_columns, products.shape[1], arguments)
+
+def shortlist_pairs(
+    products: Products, k: int, groups: np.ndarray, pairs: Sequence[tuple[slice, slice]]
+) -> Shortlists:
+    """`shortlist_all` of the given pairs of blocks alone; a block may be paired with itself."""
+    lists = _empty_shortlists(np.arange(len(groups)), products, k)
+    _multiply(products, lists, groups, pairs, serves_both=True)
     return lists
 
 
-def _empty_shortlists(squared_norms: np.ndarray, size: int, k: int, precision: float) -> Shortlists:
-    """Shortlists without members, and the error bounds of products of rounded features (Cauchy-Schwarz).
+def shortlist_rows(products: Products, rows: np.ndarray, k: int, groups: np.ndarray) -> Shortlists:
+    """`shortlist_all` of some images only, among all.
 
-    Rounding to nearest moves a number by at most half of `precision`, the gap between 1 and the next number,
-    and so a vector by at most that share of its length.
+    Args:
+        products: of the N images.
+        rows: R image indices.
+        k, groups: as in `shortlist_all`.
     """
-    num_images, norms = len(squared_norms), np.sqrt(squared_norms)
-    # Both inputs, up to D roundings of a float32 sum, and a little for the rounding of the norms themselves.
-    share = 1.01 * (precision + precision**2 / 4 + size * 2.0**-24)
-    error = share * norms * norms.max(initial=0)
-    capacity = 4 * k + 64
-    floor = np.full(num_images + LANES, -np.inf, dtype=np.float32)
-    floor[num_images:] = np.inf
+    block = BLOCKS[products.dtype]
+    pairs = [
+        (first, second) for first in _slices(len(rows), block) for second in _slices(len(groups), block)
+    ]
+    lists = _empty_shortlists(rows, products, k)
+    _multiply(products, lists, groups, pairs, serves_both=False)
+    return lists
+
+
+def _slices(stop: int, step: int) -> list[slice]:
+    return [slice(first, min(first + step, stop)) for first in range(0, stop, step)]
+
+
+def _empty_shortlists(rows: np.ndarray, products: Products, k: int) -> Shortlists:
+    num_rows, wide = len(rows), products.wide
+    floor = np.full(num_rows + LANES, -np.inf, dtype=wide)
+    floor[num_rows:] = np.inf
     return Shortlists(
-        best=np.full((num_images, k), -np.inf, dtype=np.float32),
+        rows=rows,
+        best=np.full((num_rows, k), -np.inf, dtype=wide),
         floor=floor,
-        margin=(2 * error).astype(np.float32),
-        members=np.empty((num_images, capacity), dtype=np.int32),
-        upper=np.empty((num_images, capacity), dtype=np.float32),
-        sizes=np.zeros(num_images, dtype=np.int32),
+        members=np.empty((num_rows, capacity(k)), dtype=np.int32),
+        upper=np.empty((num_rows, capacity(k)), dtype=wide),
+        sizes=np.zeros(num_rows, dtype=np.int32),
     )
 
 
-def _block_product(block: int, dtype: torch.dtype) -> Callable[[torch.Tensor, torch.Tensor], np.ndarray]:
-    """A function of two blocks of features that returns their products as float32, in the same memory every
-    time, with minus infinity up to a multiple of LANES columns: nobody's score.
+def _multiply(
+    products: Products,
+    lists: Shortlists,
+    groups: np.ndarray,
+    pairs: Sequence[tuple[slice, slice]],
+    serves_both: bool,
+) -> None:
+    """Offer the images of each pair of blocks, of rows and of images, to the shortlists of the rows; where the
+    rows are all images, to those of the second block, too.
     """
-    products = torch.empty(block * block, dtype=dtype)
-    widened = torch.empty(block * block, dtype=torch.float32)
+    bounds = bounds_of(products)
+    groups = np.pad(groups, (0, LANES), constant_values=-1)
+    multiply = _block_product(max(stop.stop - stop.start for pair in pairs for stop in pair), products)
+    with worker_threads() as pool:
+        for first, second in tqdm(pairs, desc="nearest neighbours", unit="block", disable=None):
+            left = products.block(first if serves_both else lists.rows[first])
+            right = left if serves_both and first == second else products.block(second)
+            scores = multiply(left, right)
+            arguments = (scores, first.start, second.start, groups, bounds, lists)
+            _on_stripes(pool, _offer_to_rows, scores.shape[0], arguments)
+            if serves_both and second != first:
+                _on_stripes(pool, _offer_to_columns, scores.shape[1], arguments)
+
+
+def _block_product(block: int, products: Products) -> Callable[[torch.Tensor, torch.Tensor], np.ndarray]:
+    """A function of two blocks of features that returns their products, in the same memory every time, with
+    zeros up to a multiple of LANES columns.
+    """
+    wide = torch.promote_types(products.dtype, torch.float32)
+    widened = torch.empty(block * -(-block // LANES) * LANES, dtype=wide)
+    narrow = torch.empty(block * block, dtype=products.dtype) if products.dtype != wide else None
 
     def multiply(left: torch.Tensor, right: torch.Tensor) -> np.ndarray:
-        used = products[: len(left) * len(right)].view(len(left), len(right))
-        torch.mm(left, right.T, out=used)
         padded = widened[: len(left) * -(-len(right) // LANES) * LANES].view(len(left), -1)
-        padded[:, : len(right)] = used
-        padded[:, len(right) :] = -np.inf
+        if narrow is None:
+            torch.mm(left, right.T, out=padded[:, : len(right)])
+        else:
+            used = narrow[: len(left) * len(right)].view(len(left), len(right))
+            torch.mm(left, right.T, out=used)
+            padded[:, : len(right)] = used
+        padded[:, len(right) :] = 0
         return padded.numpy()
 
     return multiply
 
 
-def _on_stripes(pool: ThreadPoolExecutor, kernel, width: int, arguments: tuple) -> None:
+def _on_stripes(pool: ThreadPoolExecutor, kernel: Callable, width: int, arguments: tuple) -> None:
     """Run a kernel on one stripe of a block per thread, cut at multiples of LANES."""
     stripe = -(-width // (LANES * torch.get_num_threads())) * LANES
     calls = [
@@ -143,88 +206,85 @@ def _on_stripes(pool: ThreadPoolExecutor, kernel, width: int, arguments: tuple) 
         call.result()
 
 
-@functools.cache
-def fastest_product_dtype() -> torch.dtype:
-    """bfloat16 where this processor multiplies it faster than float32, by a trial of a few milliseconds."""
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        block = torch.ones(512, 512, dtype=dtype)
-        trials = []
-        for _ in range(4):
-            start = time.perf_counter()
-            block @ block.T
-            trials.append(time.perf_counter() - start)
-        seconds[dtype] = min(trials)
-    return min(seconds, key=seconds.get)
-
-
 @njit(nogil=True, cache=True)
-def _offer_to_rows(start, stop, products, first, second, half_norms, groups, relative, lists):
+def _offer_to_rows(start, stop, scores, first, second, groups, bounds, lists):
     """Offer the images of the block's columns to the shortlists of its rows from start to stop."""
-    width = products.shape[1]
-    for row in range(start, stop):
-        image = first + row
-        scores, norms = products[row], half_norms[second : second + width]
-        floor = lists.floor[image]
+    width = scores.shape[1]
+    lengths, halves = bounds.lengths[second : second + width], bounds.halves[second : second + width]
+    relative = bounds.relative
+    for at_row in range(start, stop):
+        row = first + at_row
+        floor = lists.floor[row]
         if floor == np.inf:
             continue
+        image, values = lists.rows[row], scores[at_row]
+        share = bounds.share * bounds.lengths[image]
         for lane in range(0, width, LANES):
             # Slices and a constant trip count: the compiler turns this test into a few vector instructions.
-            some_scores, some_norms = scores[lane : lane + LANES], norms[lane : lane + LANES]
+            some, some_lengths = values[lane : lane + LANES], lengths[lane : lane + LANES]
+            some_halves = halves[lane : lane + LANES]
             hits = np.int32(0)
             for at in range(LANES):
-                value = some_scores[at]
-                hits += np.int32(value + relative * abs(value) - some_norms[at] > floor)
+                upper = some[at] + relative * abs(some[at]) + share * some_lengths[at] - some_halves[at]
+                hits += np.int32(upper > floor)
             if hits == 0:
                 continue
             for at in range(LANES):
-                value = some_scores[at]
-                if value + relative * abs(value) - some_norms[at] > floor:
+                error = relative * abs(some[at]) + share * some_lengths[at]
+                if some[at] + error - some_halves[at] > floor:
                     other = second + lane + at
                     if groups[other] != groups[image]:
-                        _enlist(image, other, value, relative, some_norms[at], lists)
-                        floor = lists.floor[image]
+                        _enlist(row, other, some[at] - some_halves[at], error, some_halves[at], bounds, lists)
+                        floor = lists.floor[row]
 
 
 @njit(nogil=True, cache=True)
-def _offer_to_columns(start, stop, products, first, second, half_norms, groups, relative, lists):
+def _offer_to_columns(start, stop, scores, first, second, groups, bounds, lists):
     """Offer the images of the block's rows to the shortlists of its columns from start to stop."""
-    floors = lists.floor[second : second + products.shape[1]]
-    for row in range(products.shape[0]):
-        other = first + row
-        scores, norm = products[row], half_norms[other]
+    width = scores.shape[1]
+    lengths, floors = bounds.lengths[second : second + width], lists.floor[second : second + width]
+    relative = bounds.relative
+    for at_row in range(scores.shape[0]):
+        other = first + at_row
+        values, half = scores[at_row], bounds.halves[other]
+        share = bounds.share * bounds.lengths[other]
         for lane in range(start, stop, LANES):
-            some_scores, some_floors = scores[lane : lane + LANES], floors[lane : lane + LANES]
+            some, some_lengths = values[lane : lane + LANES], lengths[lane : lane + LANES]
+            some_floors = floors[lane : lane + LANES]
             hits = np.int32(0)
             for at in range(LANES):
-                value = some_scores[at]
-                hits += np.int32(value + relative * abs(value) - norm > some_floors[at])
+                upper = some[at] + relative * abs(some[at]) + share * some_lengths[at] - half
+                hits += np.int32(upper > some_floors[at])
             if hits == 0:
                 continue
             for at in range(LANES):
-                value = some_scores[at]
-                if value + relative * abs(value) - norm > some_floors[at]:
+                error = relative * abs(some[at]) + share * some_lengths[at]
+                if some[at] + error - half > some_floors[at]:
                     image = second + lane + at
                     if groups[other] != groups[image]:
-                        _enlist(image, other, value, relative, norm, lists)
+                        _enlist(image, other, some[at] - half, error, half, bounds, lists)
 
 
 @njit(nogil=True, cache=True)
-def _enlist(image, other, value, relative, half_norm, lists):
-    """Put one image on another's shortlist, and raise the list's floor."""
-    members, upper = lists.members[image], lists.upper[image]
-    size = lists.sizes[image]
+def _enlist(row, other, score, error, half, bounds, lists):
+    """Put an image on a row's shortlist, and raise the list's floor."""
+    members, upper = lists.members[row], lists.upper[row]
+    size = lists.sizes[row]
     if size == len(members):
-        size = _drop_what_cannot_win(members, upper, size, lists.floor[image])
-        lists.sizes[image] = size
+        size = _drop_what_cannot_win(members, upper, size, lists.floor[row])
+        if size == len(members) and bounds.settles:
+            size = _settle(row, bounds, lists)
+            if score + error <= lists.floor[row]:
+                lists.sizes[row] = size
+                return
+        lists.sizes[row] = size
         if size == len(members):
-            lists.floor[image] = np.inf
+            lists.floor[row] = np.inf
             return
-    members[size] = other
-    upper[size] = value + relative * abs(value) - half_norm
-    lists.sizes[image] = size + 1
-    lower = value - relative * abs(value) - half_norm
-    best = lists.best[image]
+    members[size], upper[size] = other, score + error
+    lists.sizes[row] = size + 1
+    lower = score - error - 3 * bounds.half_rounding * half
+    best = lists.best[row]
     place = len(best) - 1
     if lower > best[place]:
         while place > 0 and best[place - 1] < lower:
@@ -232,7 +292,34 @@ def _enlist(image, other, value, relative, half_norm, lists):
             place -= 1
         best[place] = lower
         # Just below, so that the worst of the best passes even where there is no error.
-        lists.floor[image] = np.nextafter(best[-1] - lists.margin[image], np.float32(-np.inf))
+        lists.floor[row] = max(lists.floor[row], np.nextafter(best[-1], best.dtype.type(-np.inf)))
+
+
+@njit(nogil=True, cache=True)
+def _settle(row, bounds, lists):
+    """Keep k members of a list too full of scores that nothing tells apart, and return its new size.
+
+    What is clearly above the k-th score stays, and of what is equal to it within the error of a product the
+    smallest indices, which came first. Later images have larger ones: they have to be clearly above.
+    """
+    members, upper, k = lists.members[row], lists.upper[row], lists.best.shape[1]
+    worst = np.partition(upper, len(upper) - k)[len(upper) - k]
+    share, band = bounds.share * bounds.lengths[lists.rows[row]], bounds.share * 0
+    for other in members:
+        error = share * bounds.lengths[other] + bounds.half_rounding * bounds.halves[other]
+        band = max(band, 2 * error)
+    room = k
+    for value in upper:
+        room -= value > worst + band
+    kept = 0
+    for at in range(len(members)):
+        within = abs(upper[at] - worst) <= band
+        if upper[at] > worst + band or (within and room > 0):
+            room -= within
+            members[kept], upper[kept] = members[at], upper[at]
+            kept += 1
+    lists.floor[row] = worst + band
+    return kept
 
 
 @njit(nogil=True, cache=True)

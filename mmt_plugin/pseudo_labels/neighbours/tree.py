@@ -13,12 +13,14 @@ products of one shape run several times faster than those of a thousand shapes.
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
 
 from .exact import SPARE, decide
-from .shortlists import shortlist
+from .products import prepare, seconds_of_products
+from .shortlists import shortlist_pairs
 
 # Images of a leaf, at most.
 LEAF_IMAGES = 1024
@@ -49,8 +51,13 @@ def search(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     arranged = features[order]
     bounds = np.cumsum([0] + [len(leaf) for leaf in leaves]).tolist()
     pairs = _nearest_pairs(arranged, [slice(*ends) for ends in itertools.pairwise(bounds)])
-    lists = shortlist(arranged, k + SPARE, images, pairs, bounded=False)
-    found, gaps = decide(arranged, images, lists, k)
+    seconds = seconds_of_products()
+    # Products count as they are: what a bound on their errors would add, the spare candidates make up for.
+    products = replace(prepare(arranged, min(seconds, key=seconds.get)), share=0.0, relative=0.0)
+    lists = shortlist_pairs(products, k + SPARE, images, pairs)
+    found = np.full((len(images), k), -1, dtype=np.int32)
+    gaps = np.full((len(images), k), np.inf, dtype=np.float32)
+    decide(arranged, lists, found, gaps)
     indices, distances = np.empty_like(found), np.empty_like(gaps)
     indices[order] = np.where(found < 0, -1, order[found])
     distances[order] = gaps
