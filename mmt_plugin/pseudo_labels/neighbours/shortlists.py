@@ -209,60 +209,77 @@ def _on_stripes(pool: ThreadPoolExecutor, kernel: Callable, width: int, argument
 @njit(nogil=True, cache=True)
 def _offer_to_rows(start, stop, scores, first, second, groups, bounds, lists):
     """Offer the images of the block's columns to the shortlists of its rows from start to stop."""
-    width = scores.shape[1]
+    width, relative = scores.shape[1], bounds.relative
     lengths, halves = bounds.lengths[second : second + width], bounds.halves[second : second + width]
-    relative = bounds.relative
+    promising = np.empty(width // LANES, np.int32)
     for at_row in range(start, stop):
         row = first + at_row
         floor = lists.floor[row]
         if floor == np.inf:
             continue
-        image, values = lists.rows[row], scores[at_row]
+        image = lists.rows[row]
         share = bounds.share * bounds.lengths[image]
-        for lane in range(0, width, LANES):
-            # Slices and a constant trip count: the compiler turns this test into a few vector instructions.
-            some, some_lengths = values[lane : lane + LANES], lengths[lane : lane + LANES]
-            some_halves = halves[lane : lane + LANES]
-            hits = np.int32(0)
-            for at in range(LANES):
-                upper = some[at] + relative * abs(some[at]) + share * some_lengths[at] - some_halves[at]
-                hits += np.int32(upper > floor)
-            if hits == 0:
+        _scan_row(scores[at_row], relative, share, lengths, halves, floor, promising)
+        for part in range(len(promising)):
+            if promising[part] == 0:
                 continue
-            for at in range(LANES):
-                error = relative * abs(some[at]) + share * some_lengths[at]
-                if some[at] + error - some_halves[at] > floor:
-                    other = second + lane + at
-                    if groups[other] != groups[image]:
-                        _enlist(row, other, some[at] - some_halves[at], error, some_halves[at], bounds, lists)
-                        floor = lists.floor[row]
+            for at in range(part * LANES, (part + 1) * LANES):
+                error = relative * abs(scores[at_row, at]) + share * lengths[at]
+                score, other = scores[at_row, at] - halves[at], second + at
+                if score + error > floor and groups[other] != groups[image]:
+                    _enlist(row, other, score, error, halves[at], bounds, lists)
+                    floor = lists.floor[row]
 
 
 @njit(nogil=True, cache=True)
 def _offer_to_columns(start, stop, scores, first, second, groups, bounds, lists):
     """Offer the images of the block's rows to the shortlists of its columns from start to stop."""
-    width = scores.shape[1]
-    lengths, floors = bounds.lengths[second : second + width], lists.floor[second : second + width]
     relative = bounds.relative
+    lengths = bounds.lengths[second + start : second + stop]
+    floors = lists.floor[second + start : second + stop]
+    promising = np.empty((stop - start) // LANES, np.int32)
     for at_row in range(scores.shape[0]):
         other = first + at_row
-        values, half = scores[at_row], bounds.halves[other]
-        share = bounds.share * bounds.lengths[other]
-        for lane in range(start, stop, LANES):
-            some, some_lengths = values[lane : lane + LANES], lengths[lane : lane + LANES]
-            some_floors = floors[lane : lane + LANES]
-            hits = np.int32(0)
-            for at in range(LANES):
-                upper = some[at] + relative * abs(some[at]) + share * some_lengths[at] - half
-                hits += np.int32(upper > some_floors[at])
-            if hits == 0:
+        half, share = bounds.halves[other], bounds.share * bounds.lengths[other]
+        _scan_column(scores[at_row, start:stop], relative, share, lengths, half, floors, promising)
+        for part in range(len(promising)):
+            if promising[part] == 0:
                 continue
-            for at in range(LANES):
-                error = relative * abs(some[at]) + share * some_lengths[at]
-                if some[at] + error - half > some_floors[at]:
-                    image = second + lane + at
-                    if groups[other] != groups[image]:
-                        _enlist(image, other, some[at] - half, error, half, bounds, lists)
+            for at in range(part * LANES, (part + 1) * LANES):
+                value = scores[at_row, start + at]
+                error, image = relative * abs(value) + share * lengths[at], second + start + at
+                if value - half + error > floors[at] and groups[other] != groups[image]:
+                    _enlist(image, other, value - half, error, half, bounds, lists)
+
+
+# Slices and a constant trip count: the compiler turns these tests into a few vector instructions. Within the
+# functions above it would count references to every slice instead.
+
+
+@njit(nogil=True, cache=True)
+def _scan_row(values, relative, share, lengths, halves, floor, promising):
+    """Count the scores that may be above a floor, LANES at a time."""
+    for part in range(len(promising)):
+        here = slice(part * LANES, (part + 1) * LANES)
+        some, some_lengths, some_halves = values[here], lengths[here], halves[here]
+        hits = np.int32(0)
+        for at in range(LANES):
+            score = some[at] - some_halves[at]
+            hits += np.int32(score + (relative * abs(some[at]) + share * some_lengths[at]) > floor)
+        promising[part] = hits
+
+
+@njit(nogil=True, cache=True)
+def _scan_column(values, relative, share, lengths, half, floors, promising):
+    """Count the scores that may be above the floors of different lists, LANES at a time."""
+    for part in range(len(promising)):
+        here = slice(part * LANES, (part + 1) * LANES)
+        some, some_lengths, some_floors = values[here], lengths[here], floors[here]
+        hits = np.int32(0)
+        for at in range(LANES):
+            score = some[at] - half
+            hits += np.int32(score + (relative * abs(some[at]) + share * some_lengths[at]) > some_floors[at])
+        promising[part] = hits
 
 
 @njit(nogil=True, cache=True)
