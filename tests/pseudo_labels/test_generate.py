@@ -237,15 +237,16 @@ def test_approximate_search_says_its_recall(identity_features, settings, log_lin
 
 
 def test_room_imports_neither_fastreid_nor_other_rooms():
-    files = sorted(Path(sys.modules[cluster.__module__].__file__).parent.glob("*.py"))
-    assert len(files) > 5
+    files = sorted(Path(sys.modules[cluster.__module__].__file__).parent.rglob("*.py"))
+    assert len(files) > 20
     for file in files:
         for statement in ast.walk(ast.parse(file.read_text())):
             if isinstance(statement, ast.Import):
                 names = [name.name for name in statement.names]
             elif isinstance(statement, ast.ImportFrom):
                 assert statement.level < 2, f"{file.name} imports from another room"
-                names = [statement.module] if statement.level == 0 else []
+                own = statement.level or statement.module.startswith("mmt_plugin.pseudo_labels")
+                names = [] if own else [statement.module]
             else:
                 continue
             roots = {name.split(".")[0] for name in names}

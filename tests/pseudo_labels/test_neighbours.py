@@ -5,7 +5,7 @@ import torch
 from mmt_plugin.pseudo_labels import nearest_neighbours
 from mmt_plugin.pseudo_labels.neighbours import exact as exact_search
 from mmt_plugin.pseudo_labels.neighbours import nearest as neighbours
-from mmt_plugin.pseudo_labels.neighbours import shortlists
+from mmt_plugin.pseudo_labels.neighbours import products, shortlists
 from mmt_plugin.pseudo_labels.neighbours import tree as tree_search
 from mmt_plugin.pseudo_labels.neighbours.nearest import farthest_squared_distances, search_others
 
@@ -15,10 +15,15 @@ def squared_distances(features):
     return ((features[:, None, :] - features[None, :, :]) ** 2).sum(axis=2)
 
 
-@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.fixture(params=[torch.float32, torch.bfloat16, torch.float64], ids=["float32", "bfloat16", "float64"])
 def product_dtype(request, monkeypatch):
-    """Both precisions of the product, whichever this processor is faster at."""
-    monkeypatch.setattr(shortlists, "fastest_product_dtype", lambda: request.param)
+    """Every precision of the product, whichever a trial finds the cheapest."""
+
+    def forced(features, k, groups):
+        asked = products.prepare(features, request.param)
+        return asked if asked.holds_all else products.prepare(features, torch.float64)
+
+    monkeypatch.setattr(exact_search, "cheapest_products", forced)
     return request.param
 
 
@@ -75,12 +80,107 @@ def test_block_size_changes_nothing(identity_features, monkeypatch):
     features, _ = identity_features(550, 24)
     lists = nearest_neighbours(features, 12)
     farthest = farthest_squared_distances(features)
-    monkeypatch.setattr(shortlists, "BLOCK", 128)
+    monkeypatch.setattr(products, "BLOCKS", dict.fromkeys(products.BLOCKS, 128))
+    monkeypatch.setattr(shortlists, "BLOCKS", products.BLOCKS)
+    monkeypatch.setattr(exact_search, "BLOCKS", products.BLOCKS)
     monkeypatch.setattr(neighbours, "BLOCK", 100)
     blocked = nearest_neighbours(features, 12)
     assert np.array_equal(blocked.indices, lists.indices)
     assert np.array_equal(blocked.distances, lists.distances)
     assert np.allclose(farthest_squared_distances(features), farthest, atol=1e-5)
+
+
+def of_clusters(size):
+    """Images of clusters of 17, normalised: 221 of them."""
+    rng = np.random.default_rng(0)
+    centres = np.repeat(rng.standard_normal((13, size)), 17, axis=0)
+    features = centres + 0.9 * rng.standard_normal(centres.shape)
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def with_first(features, factor):
+    return np.vstack([features[:1] * factor, features[1:]])
+
+
+def near_one(features, spread):
+    """Every second image differs from the first by the spread only."""
+    noise = np.random.default_rng(1).standard_normal(features.shape)
+    return np.where(np.arange(len(features))[:, None] % 2 == 0, features[:1] + spread * noise, features)
+
+
+HOSTILE = {
+    "a common offset": lambda features: features + 3 * features.std() * np.arange(features.shape[1]),
+    "positive, as after ReLU": lambda features: np.maximum(features + 0.1, 0),
+    "half of them equal": lambda features: near_one(features, 0.0),
+    "half of them nearly equal": lambda features: near_one(features, 1e-5),
+    "all equal": lambda features: near_one(features, 0.0)[np.zeros(len(features), int)],
+    "heavy tails": lambda features: np.tan(1.4 * features / np.abs(features).max()) ** 5,
+    "one far away": lambda features: with_first(features, 1e6),
+    "one beyond float32's squares": lambda features: with_first(features, 1e25),
+    "tiny": lambda features: 1e-20 * features,
+    "large": lambda features: 1e15 * features,
+    "equidistant": lambda features: np.eye(*features.shape),
+    "a grid": lambda features: np.round(4 * features),
+    "half of them tiny": lambda features: np.where(
+        np.arange(len(features))[:, None] % 2, features, 1e-6 * features
+    ),
+}
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_lists_are_exact_on_hostile_features(product_dtype, name, grouped):
+    features = HOSTILE[name](of_clusters(230)).astype(np.float32)
+    groups = np.random.default_rng(0).integers(0, 3, len(features)) if grouped else None
+    expected = squared_distances(features)
+    own = np.arange(len(features)) if groups is None else groups
+    expected[own[:, None] == own] = np.inf
+    indices, distances = search_others(features, 9, groups)
+    found = np.take_along_axis(expected, indices, axis=1)
+    order = np.argsort(expected, axis=1, kind="stable")[:, :9]
+    gaps = np.take_along_axis(expected, order, axis=1)
+    # Nearer by more than the rounding of float64 is in front; what is equal goes by index.
+    assert np.allclose(found, gaps, rtol=1e-13, atol=0)
+    with np.errstate(over="ignore"):
+        assert np.allclose(distances, gaps.astype(np.float32), rtol=1e-6, atol=0)
+    equal = np.diff(gaps, axis=1) == 0
+    assert (np.diff(indices, axis=1)[equal] > 0).all()
+    if name not in ("half of them tiny", "one beyond float32's squares"):
+        assert np.array_equal(indices, order)
+
+
+def test_a_common_offset_costs_no_precision():
+    features = of_clusters(64).astype(np.float32)
+    plain, moved = (products.prepare(part, torch.bfloat16) for part in (features, features + np.float32(8)))
+    assert np.allclose(moved.lengths, plain.lengths, rtol=1e-3)
+    assert moved.share == pytest.approx(plain.share, rel=0.05)
+
+
+def test_scores_lie_within_their_bounds(product_dtype):
+    features = HOSTILE["heavy tails"](of_clusters(96)).astype(np.float32)
+    ready = products.prepare(features, product_dtype)
+    images = np.arange(len(features))
+    stored = (ready.block(images) @ ready.block(images).T).double().numpy()
+    moved = features.astype(np.float64) * ready.scale - ready.middle.double().numpy()
+    lengths = ready.lengths[: len(images)].astype(np.float64)
+    allowed = ready.relative * np.abs(stored) + ready.share * lengths[:, None] * lengths
+    off = np.abs(stored - moved @ moved.T)
+    assert (off <= allowed).all()
+    # A bound, and not a multiple of one: rounding uses a good part of it.
+    assert product_dtype != torch.bfloat16 or (off / allowed).max() > 0.1
+
+
+def test_a_narrow_product_gives_way_where_it_tells_nothing_apart(monkeypatch):
+    seconds = {torch.bfloat16: 1.0, torch.float32: 8.0, torch.float64: 16.0}
+    monkeypatch.setattr(exact_search, "seconds_of_products", lambda: seconds)
+    features = of_clusters(32).astype(np.float32)
+    many = np.repeat(features, 4, axis=0)
+    groups = np.arange(len(many))
+    assert exact_search.cheapest_products(many, 5, groups).dtype == torch.bfloat16
+    crowd = near_one(many, 1e-5).astype(np.float32)
+    assert exact_search.cheapest_products(crowd, 5, groups).dtype == torch.float64
+    far = with_first(many, 1e25).astype(np.float32)
+    assert exact_search.cheapest_products(far, 5, groups).dtype == torch.float64
 
 
 def test_search_among_other_groups(identity_features, product_dtype):

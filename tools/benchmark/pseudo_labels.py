@@ -15,7 +15,7 @@ from tabulate import tabulate
 from mmt_plugin.pseudo_labels import agreement, dbscan, graph_from_neighbours
 from mmt_plugin.pseudo_labels.jaccard.graph import neighbour_lists
 from mmt_plugin.pseudo_labels.labels import with_singletons
-from mmt_plugin.pseudo_labels.neighbours.shortlists import fastest_product_dtype
+from mmt_plugin.pseudo_labels.neighbours.products import fastest_dtype
 from mmt_plugin.pseudo_labels.timing import Stages
 
 from .features import clustered_features
@@ -162,7 +162,7 @@ def _floor(num_images: int, size: int, exact: Measurement | None) -> str:
     """Each pair of images multiplied once, at the rate of this machine's matrix product."""
     flops = num_images * (num_images - 1) * size
     lines = []
-    for dtype in {torch.float32, fastest_product_dtype()}:
+    for dtype in {torch.float32, fastest_dtype()}:
         rate = matmul_rate(dtype, size)
         name = str(dtype).removeprefix("torch.")
         line = f"k-NN floor, {name}: {flops / rate:.2f} s at {rate / 1e9:.0f} GFLOP/s"

@@ -1,7 +1,7 @@
 """Images whose features are equal to the last bit. Shapes: N images.
 
-They are at distance 0 from each other and at the same distance from everything else, so k of them are all that
-a list of k can hold. A search leaves the others out and has no more ties to decide than that.
+They are at distance 0 from each other and at the same distance from everything else, so k of them are all
+that a list of k can hold. A search leaves the others out and has no more ties to decide than that.
 """
 
 import numpy as np

@@ -7,8 +7,8 @@ distances of the few shortlisted images decide. So the lists are those of a floa
 precision of the product, and ties go to the smaller index on every machine.
 
 The product's precision is the one that a trial on some images finds the cheapest for these features. Narrow
-products are many times faster, but cannot tell apart what is much nearer to each other than to the rest; lists
-that such images overflow are searched again with float64 products.
+products are many times faster, but cannot tell apart what is much nearer to each other than to the rest;
+lists that such images overflow are searched again with float64 products.
 """
 
 import numpy as np
@@ -59,7 +59,8 @@ def search(features: np.ndarray, k: int, groups: np.ndarray | None = None) -> tu
     indices = np.full((num_images, k), -1, dtype=np.int32)
     distances = np.full((num_images, k), np.inf, dtype=np.float32)
     indices[kept], distances[kept] = np.where(found < 0, -1, kept[found]), gaps
-    # The last that was kept lists the k before it, and so do all that come after it, or what their group lets.
+    # The last that was kept lists the k before it, and so do all that come after it; or, in groups, what any
+    # of them lists.
     last = np.empty(num_images, dtype=np.int64)
     last[firsts[ranks == k]] = np.flatnonzero(ranks == k)
     left_out = np.flatnonzero(ranks > k)
@@ -70,7 +71,7 @@ def search(features: np.ndarray, k: int, groups: np.ndarray | None = None) -> tu
 
 def _search(features: np.ndarray, k: int, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`search` among images few of which are equal."""
-    products = _cheapest_products(features, k, groups)
+    products = cheapest_products(features, k, groups)
     indices = np.full((len(features), k), -1, dtype=np.int32)
     distances = np.full((len(features), k), np.inf, dtype=np.float32)
     lists = shortlist_all(products, k, groups)
@@ -78,11 +79,13 @@ def _search(features: np.ndarray, k: int, groups: np.ndarray) -> tuple[np.ndarra
     again = lists.overflowed
     if len(again):
         del lists
-        decide(features, shortlist_rows(prepare(features, torch.float64), again, k, groups), indices, distances)
+        decide(
+            features, shortlist_rows(prepare(features, torch.float64), again, k, groups), indices, distances
+        )
     return indices, distances
 
 
-def _cheapest_products(features: np.ndarray, k: int, groups: np.ndarray) -> Products:
+def cheapest_products(features: np.ndarray, k: int, groups: np.ndarray) -> Products:
     """Products of the precision that is likely to take the least time, lists that overflow included."""
     seconds = seconds_of_products()
     cheapest, least = None, seconds[torch.float64] / 2

@@ -2,9 +2,9 @@
 
 Shapes: N images, R rows (images whose neighbours are searched), k list width, S shortlist width.
 
-Every score comes with a bound on its error, and an image goes on a shortlist as long as it could still be among
-the nearest. Selecting by numba while a block is in cache is what lets one product serve the lists of both its
-blocks.
+Every score comes with a bound on its error, and an image goes on a shortlist as long as it could still be
+among the nearest. Selecting by numba while a block is in cache is what lets one product serve the lists of
+both its blocks.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ class Shortlists(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """What turns a stored product into bounds of a score; see `Products`, whose `halves` here are lower bounds.
+    """What turns a stored product into bounds of a score; see `Products`. Half squared lengths are lower bounds.
 
     Attributes:
         lengths: N + LANES.
@@ -99,8 +99,8 @@ def shortlist_all(products: Products, k: int, groups: np.ndarray) -> Shortlists:
     blocks = _slices(num_images, BLOCKS[products.dtype])
     pairs = [(first, second) for at, first in enumerate(blocks) for second in blocks[at:]]
     if products.dtype != torch.float64:
-        # A block with itself comes first: images are often in an order in which neighbours are near, and lists
-        # are almost final then when the many far ones are tested.
+        # A block with itself comes first: images are often in an order in which neighbours are near, and
+        # lists are almost final then when the many far ones are tested.
         pairs.sort(key=lambda pair: pair[0] != pair[1])
     return shortlist_pairs(products, k, groups, pairs)
 
@@ -123,9 +123,7 @@ def shortlist_rows(products: Products, rows: np.ndarray, k: int, groups: np.ndar
         k, groups: as in `shortlist_all`.
     """
     block = BLOCKS[products.dtype]
-    pairs = [
-        (first, second) for first in _slices(len(rows), block) for second in _slices(len(groups), block)
-    ]
+    pairs = [(first, second) for first in _slices(len(rows), block) for second in _slices(len(groups), block)]
     lists = _empty_shortlists(rows, products, k)
     _multiply(products, lists, groups, pairs, serves_both=False)
     return lists
@@ -156,8 +154,8 @@ def _multiply(
     pairs: Sequence[tuple[slice, slice]],
     serves_both: bool,
 ) -> None:
-    """Offer the images of each pair of blocks, of rows and of images, to the shortlists of the rows; where the
-    rows are all images, to those of the second block, too.
+    """Offer the images of each pair of blocks, of rows and of images, to the shortlists of the rows;
+    where the rows are all images, to those of the second block, too.
     """
     bounds = bounds_of(products)
     groups = np.pad(groups, (0, LANES), constant_values=-1)

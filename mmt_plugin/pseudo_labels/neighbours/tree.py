@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .exact import SPARE, decide
-from .products import prepare, seconds_of_products
+from .products import fastest_dtype, prepare
 from .shortlists import shortlist_pairs
 
 # Images of a leaf, at most.
@@ -51,9 +51,8 @@ def search(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     arranged = features[order]
     bounds = np.cumsum([0] + [len(leaf) for leaf in leaves]).tolist()
     pairs = _nearest_pairs(arranged, [slice(*ends) for ends in itertools.pairwise(bounds)])
-    seconds = seconds_of_products()
     # Products count as they are: what a bound on their errors would add, the spare candidates make up for.
-    products = replace(prepare(arranged, min(seconds, key=seconds.get)), share=0.0, relative=0.0)
+    products = replace(prepare(arranged, fastest_dtype()), share=0.0, relative=0.0)
     lists = shortlist_pairs(products, k + SPARE, images, pairs)
     found = np.full((len(images), k), -1, dtype=np.int32)
     gaps = np.full((len(images), k), np.inf, dtype=np.float32)
