@@ -48,7 +48,7 @@ class Shortlists(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """What turns a stored product into bounds of a score; see `Products`. Half squared lengths are lower bounds.
+    """What turns a stored product into bounds of a score; see `Products`. `halves` are lower bounds here.
 
     Attributes:
         lengths: N + LANES.
