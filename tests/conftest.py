@@ -60,9 +60,8 @@ class Ended:
 def command(monkeypatch, capsys):
     """A function: a verb and its words -> how the command ended, called in this process."""
     # They would give fastreid's logger handlers that outlive the test.
-    monkeypatch.setattr("fastreid.engine.default_setup", lambda cfg, args: None)
     monkeypatch.setattr("fastreid.utils.logger.setup_logger", lambda *_, **__: None)
-    monkeypatch.setattr("mmt_plugin.commands.job.set_up", lambda cfg, args: None)
+    monkeypatch.setattr("mmt_plugin.commands.job.set_up", lambda *_, **__: None)
 
     def call(verb: str, *words: object) -> Ended:
         capsys.readouterr()

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.errors import UserError
-from mmt_plugin.retrieval.distances import ImageDistances
+from mmt_plugin.retrieval import ImageDistances, Labels
 
 # How far float32 features may be from length 1.
 NORM_TOLERANCE = 1e-3
@@ -25,7 +25,8 @@ class RunFeatures:
     Attributes:
         run: its name, for messages.
         query, gallery: the test set's (path, identity, camera).
-        features: N x D float32, L2-normalised, queries first.
+        features: N x D float32, queries first.
+        is_normalised: whether they are L2-normalised, as they have to be where they are joined.
 
     Raises:
         MismatchError: there are not as many features as images, or they are not finite and of length 1.
@@ -35,6 +36,7 @@ class RunFeatures:
     query: Sequence[Item]
     gallery: Sequence[Item]
     features: np.ndarray
+    is_normalised: bool = True
 
     def __post_init__(self) -> None:
         images = len(self.query) + len(self.gallery)
@@ -43,19 +45,21 @@ class RunFeatures:
         lengths = np.linalg.norm(self.features, axis=1)
         if not np.isfinite(lengths).all():
             raise MismatchError(f"{self.run}: features are NaN or infinite; its weights are broken")
-        if np.abs(lengths - 1).max() > NORM_TOLERANCE:
+        if self.is_normalised and np.abs(lengths - 1).max() > NORM_TOLERANCE:
             raise MismatchError(
                 f"{self.run}: features are of length {lengths.min():.3g} to {lengths.max():.3g}, not "
                 "L2-normalised; they can be neither concatenated nor compared with a camera term"
             )
 
     @property
-    def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Query identities, gallery identities, query cameras, gallery cameras."""
-        return tuple(
-            np.array([int(item[field]) for item in part], dtype=np.int64)
-            for field in (1, 2)
-            for part in (self.query, self.gallery)
+    def labels(self) -> Labels:
+        """What the images show."""
+        return Labels(
+            *(
+                np.array([int(item[field]) for item in part], dtype=np.int64)
+                for field in (1, 2)
+                for part in (self.query, self.gallery)
+            )
         )
 
     @property
@@ -110,10 +114,11 @@ def ensemble(parts: Sequence[RunFeatures]) -> RunFeatures:
         check_same_images(first, part)
         if any(part.run == earlier.run for earlier in parts[:at]):
             raise MismatchError(f"{part.run}: named twice; a run must not outvote the others")
+    if not others:
+        return first
     joined = np.concatenate([part.features for part in parts], axis=1)
     joined /= np.linalg.norm(joined, axis=1, keepdims=True)
-    name = f"ensemble of {len(parts)}" if others else first.run
-    return RunFeatures(name, first.query, first.gallery, joined)
+    return RunFeatures(f"ensemble of {len(parts)}", first.query, first.gallery, joined)
 
 
 def image_distances(

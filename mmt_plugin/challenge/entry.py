@@ -6,18 +6,17 @@ In the order of github.com/yxgeee/VisDA-ECCV20, examples/test_ensemble.py.
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from fastreid.config import CfgNode
 from fastreid.data.datasets.bases import ImageDataset
 
-from mmt_plugin.retrieval.distances import ImageDistances
-from mmt_plugin.retrieval.ranking import rank_in_blocks
-from mmt_plugin.retrieval.reranking import rerank_distances
-from mmt_plugin.runs.run import Run, check_roles, features_of_test_set
+from mmt_plugin.retrieval import ImageDistances, Measured, Method, measure
+from mmt_plugin.retrieval.evaluation import normalised
 
 from .ensemble import RunFeatures, ensemble, image_distances
+from .ranked_run import RankedRun, check_roles, features_of_test_set, needs_directions
 from .submission import LISTED
 
 
@@ -44,21 +43,23 @@ class Entry:
         images: the data set.
         features: of the runs together.
         steps: in order.
+        method: how they rank and are measured.
     """
 
     images: ImageDataset
     features: RunFeatures
     steps: list[Step]
+    method: Method
 
-    def measure(self, step: Step, top_k: int = 0) -> dict[str, float]:
-        """A step's metrics in percent, by fastreid's names, over the first `top_k` images of each list (0:
-        all).
+    def measure(self, step: Step) -> Measured:
+        """A step's metrics.
 
         Raises:
             MismatchError: the test set lacks camera ids.
+            RankingError: no query has a match.
         """
         self.features.check_labels()
-        return rank_in_blocks(step.blocks(), *self.features.labels, top_k=top_k or None).percent()
+        return measure(step.blocks(), self.features.labels, self.method)
 
     def nearest(self, step: Step) -> np.ndarray:
         """A step's first gallery images of every query, Q x min(100, G); of equals the earlier."""
@@ -66,13 +67,13 @@ class Entry:
         return np.concatenate(orders)
 
 
-def make_entry(runs: Sequence[Run], camera: Run | None, settings: CfgNode, dataset: str) -> Entry:
+def make_entry(runs: Sequence[RankedRun], camera: RankedRun | None, settings: CfgNode, dataset: str) -> Entry:
     """Extract features and lay out the steps.
 
     Args:
         runs: their features are concatenated.
         camera: a camera model, whose distances are subtracted; or None.
-        settings: TEST.CAMERA.WEIGHT and TEST.RERANK.
+        settings: its node TEST.
         dataset: name of the test set.
 
     Raises:
@@ -81,27 +82,38 @@ def make_entry(runs: Sequence[Run], camera: Run | None, settings: CfgNode, datas
         MismatchError: runs do not go together.
     """
     check_roles(runs, camera)
-    loaded = [features_of_test_set(run, dataset) for run in runs]
+    method = Method.from_config(settings.TEST)
+    normalise = needs_directions(runs, camera, method)
+    loaded = [features_of_test_set(run, dataset, normalise) for run in runs]
     parts = [features for features, _ in loaded]
     together = ensemble(parts)
     seen_by_camera = features_of_test_set(camera, dataset)[0] if camera else None
-    distances = image_distances(together, seen_by_camera, settings.TEST.CAMERA.WEIGHT)
 
-    steps = [Step(part.run, image_distances(part).query_blocks) for part in parts]
+    @functools.cache
+    def compared(features: RunFeatures) -> RunFeatures:
+        prepared = method.prepared(features.features)
+        directions = method.metric == "cosine" or camera is not None
+        return replace(
+            features, features=normalised(prepared) if directions else prepared, is_normalised=directions
+        )
+
+    steps = [Step(part.run, image_distances(compared(part)).query_blocks) for part in parts]
     if len(parts) > 1:
-        steps.append(Step(together.run, image_distances(together).query_blocks, tuple(range(len(parts)))))
+        before = tuple(range(len(parts)))
+        steps.append(Step(together.run, image_distances(compared(together)).query_blocks, before))
+    last = image_distances(compared(together), seen_by_camera, settings.TEST.CAMERA.WEIGHT)
     if camera:
-        steps.append(Step("+ camera term", distances.query_blocks, (len(steps) - 1,)))
-    if settings.TEST.RERANK.ENABLED:
-        steps.append(Step("+ re-ranking", _reranked(distances, settings.TEST.RERANK), (len(steps) - 1,)))
-    return Entry(loaded[0][1], together, steps)
+        steps.append(Step("+ camera term", last.query_blocks, (len(steps) - 1,)))
+    if method.reranks:
+        steps.append(Step("+ re-ranking", _reranked(last, method), (len(steps) - 1,)))
+    return Entry(loaded[0][1], together, steps, method)
 
 
-def _reranked(distances: ImageDistances, rerank: CfgNode) -> Callable[[], list[np.ndarray]]:
+def _reranked(distances: ImageDistances, method: Method) -> Callable[[], list[np.ndarray]]:
     """Re-ranked distances, made once: they are measured and listed."""
 
     @functools.cache
     def blocks() -> list[np.ndarray]:
-        return [rerank_distances(distances, rerank.K1, rerank.K2, rerank.LAMBDA, rerank.POWER)]
+        return [method.reranked(distances)]
 
     return blocks

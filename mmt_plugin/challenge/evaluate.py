@@ -2,31 +2,46 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from fastreid.config import CfgNode
+from fastreid.config import CfgNode, get_cfg
 from tabulate import tabulate
 
-from mmt_plugin.config import ConfigError, check_evaluation, load_config
+from mmt_plugin.config import ConfigError, add_mmt_config, check_evaluation, load_config
+from mmt_plugin.retrieval import Measured
 from mmt_plugin.runs.description import describe_entry
-from mmt_plugin.runs.run import Run, load_run
+from mmt_plugin.runs.files import CONFIG, EVALUATION
+from mmt_plugin.runs.recipe import FREE_KEYS, flatten
+from mmt_plugin.runs.run import Run, is_run
 from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.files import replace_when_complete
 
 from .entry import Entry, make_entry
+from .ranked_run import RankedRun, load_run
 from .submission import read_index, score_submission, write_index, write_submission
 
+# Keys of --opts that hold for all runs.
+SHARED = ("DATASETS.TESTS", "DATASETS.OWN", "TEST", "SYNTHETIC", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS")
 COLUMNS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 
 
 def load_settings(arguments: argparse.Namespace) -> CfgNode:
-    """What holds for all runs.
+    """What holds for all runs: the keys of --config-file, else of the first run, and then those of --opts.
 
     Raises:
+        RunError: the first run is none.
         ConfigError: values are out of range, or there is no test set.
     """
-    source = arguments.config_file or load_run(arguments.runs[0]).config_file
+    first = Run(arguments.runs[0])
+    source = arguments.config_file or first.folder / CONFIG
     settings = load_config(source, ["MODEL.DEVICE", "auto", *arguments.opts])
+    if arguments.config_file:  # what the command does not say of own data sets, the first run does
+        default, own, given = get_cfg(), settings.DATASETS.OWN, arguments.opts[::2]
+        add_mmt_config(default)
+        for key, value in default.DATASETS.OWN.items():
+            if own[key] == value and f"DATASETS.OWN.{key}" not in given:
+                own[key] = first.cfg.DATASETS.OWN[key]
     check_evaluation(settings)
     problems = []
     if not settings.DATASETS.TESTS:
@@ -39,50 +54,90 @@ def load_settings(arguments: argparse.Namespace) -> CfgNode:
     return settings
 
 
+def check_overrides(keys: Sequence[str], settings: CfgNode, runs: Sequence[str]) -> None:
+    """Refuse an override of what a finished training has settled, such as INPUT.SIZE_TEST, where no run was
+    trained so: it would change nothing.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    wanted, trained = flatten(settings), [flatten(Run(run).cfg) for run in runs]
+    for key in keys:
+        known = key not in FREE_KEYS and not key.startswith(SHARED)
+        if known and all(each[key] != wanted[key] for each in trained):
+            raise ConfigError(
+                f"--opts {key} {wanted[key]}: {runs[0]} was trained with {trained[0][key]}, which an "
+                f"evaluation does not change. It takes {', '.join(SHARED)}"
+            )
+
+
 def evaluate(arguments: argparse.Namespace) -> None:
     """Rank every test set; print, and write with --output."""
     settings = load_settings(arguments)
-    runs = [load_run(path, settings) for path in arguments.runs]
-    camera = load_run(arguments.camera, settings) if arguments.camera else None
-    measurements = {}
+    if arguments.output and is_run(arguments.output):
+        raise ConfigError(f"--output {arguments.output} is the folder of a run: name another")
+    named = [*arguments.runs, *([arguments.camera] if arguments.camera else [])]
+    check_overrides(arguments.opts[::2], settings, named)
+    world = [key.removeprefix("SYNTHETIC.") for key in arguments.opts[::2] if key.startswith("SYNTHETIC.")]
+    loaded = [load_run(path, settings, world) for path in named]
+    runs, camera = (loaded[:-1], loaded[-1]) if arguments.camera else (loaded, None)
+    measurements: dict[str, list[Measured]] = {}
+    rows: dict[str, list[dict]] = {}
     for dataset in settings.DATASETS.TESTS:
         entry = make_entry(runs, camera, settings, dataset)
         print(f"\n{dataset}: {description(runs, camera, settings)}\n")
         if entry.features.is_labelled:
-            measurements[dataset] = rows = measured(entry, settings.TEST.TOP_K, arguments.steps)
-            print(table(rows))
+            rows[dataset], measurements[dataset] = measured(entry, arguments.steps)
+            print(table(rows[dataset]))
+            print(f"\n{measurements[dataset][-1].counts}")
         elif arguments.output is None:
             raise ConfigError(f"{dataset} has no identities to measure with: give --output for a submission")
         if arguments.output:
             several = len(settings.DATASETS.TESTS) > 1
             submit(entry, arguments.output / dataset if several else arguments.output)
     if arguments.output:
-        with replace_when_complete(str(arguments.output / "config.yaml"), "w") as file:
-            file.write(settings.dump())
-        record(arguments.output / "evaluation.json", runs, camera, measurements)
+        counts = {dataset: parts[-1].counts.as_dict() for dataset, parts in measurements.items()}
+        record(arguments.output / EVALUATION, runs, camera, rows, counts, settings)
 
 
-def record(path: Path, runs: list[Run], camera: Run | None, measurements: dict[str, list[dict]]) -> None:
+def record(
+    path: Path,
+    runs: list[RankedRun],
+    camera: RankedRun | None,
+    measurements: dict[str, list[dict]],
+    counts: dict[str, dict[str, int]],
+    settings: CfgNode,
+) -> None:
     """Write the measurements as tools/leaderboard.py reads them; beside them those of the steps, and what was
-    ranked.
+    ranked, and how.
     """
     metrics = {dataset: rows[-1] for dataset, rows in measurements.items()}
     tests = list(metrics)
     content = {
         "metrics": metrics[tests[0]] if len(tests) == 1 else metrics,
+        "test_sets": counts,
         "run": describe_entry([run.cfg for run in runs], camera and camera.cfg, tests),
         "steps": measurements,
         "ranked": {"runs": [run.name for run in runs], "camera": camera and camera.name},
+        "config": settings.dump(),
     }
     with replace_when_complete(str(path), "w") as file:
         json.dump(content, file, indent=1)
     print(f"\nmetrics: {path}")
 
 
-def description(runs: list[Run], camera: Run | None, settings: CfgNode) -> str:
+def description(runs: list[RankedRun], camera: RankedRun | None, settings: CfgNode) -> str:
     """How the test set is ranked, in words."""
     test = settings.TEST
     parts = [f"{len(runs)} run(s)", "with flip" if test.FLIP.ENABLED else "without flip"]
+    if test.PRECISE_BN.ENABLED:
+        parts.append(f"BN statistics of {test.PRECISE_BN.DATASET}")
+    if test.METRIC != "cosine":
+        parts.append(f"{test.METRIC} distance")
+    if test.AQE.ENABLED:
+        parts.append(
+            f"query expansion of {test.AQE.QE_K}, {test.AQE.QE_TIME} time(s), alpha {test.AQE.ALPHA}"
+        )
     parts.append(f"camera term {test.CAMERA.WEIGHT} x {camera.name}" if camera else "no camera term")
     rerank = test.RERANK
     values = f"k1 {rerank.K1}, k2 {rerank.K2}, lambda {rerank.LAMBDA}, power {rerank.POWER}"
@@ -91,22 +146,29 @@ def description(runs: list[Run], camera: Run | None, settings: CfgNode) -> str:
     return "; ".join(parts)
 
 
-def measured(entry: Entry, top_k: int, every_step: bool) -> list[dict]:
-    """Metrics of the last step, or of all with their gains in mAP."""
+def measured(entry: Entry, every_step: bool) -> tuple[list[dict], list[Measured]]:
+    """The last step, or all with their gains in mAP: rows of a table, and what they are made of."""
     if not every_step:
         last = entry.steps[-1]
-        return [{"step": last.name if len(entry.steps) == 1 else "all steps", **entry.measure(last, top_k)}]
-    rows = []
-    for step in entry.steps:
-        row = {"step": step.name, **entry.measure(step, top_k)}
-        before = [rows[at]["mAP"] for at in step.over]
-        rows.append({**row, "gain": row["mAP"] - max(before) if before else None})
-    return rows
+        found = entry.measure(last)
+        return [{"step": last.name if len(entry.steps) == 1 else "all steps", **found.metrics}], [found]
+    parts = [entry.measure(step) for step in entry.steps]
+    values = [part.metrics["mAP"] for part in parts]
+    gains = [
+        value - max(values[at] for at in step.over) if step.over else None
+        for step, value in zip(entry.steps, values, strict=True)
+    ]
+    rows = [
+        {"step": step.name, **part.metrics, "gain": gain}
+        for step, part, gain in zip(entry.steps, parts, gains, strict=True)
+    ]
+    return rows, parts
 
 
 def table(rows: list[dict]) -> str:
     """Steps in percent."""
-    names = [name for name in (*COLUMNS, "gain") if name in rows[0]]
+    rates = [name for name in rows[0] if name.startswith("TPR")]
+    names = [name for name in (*COLUMNS, *rates, "gain") if name in rows[0]]
     body = [[row["step"], *(cell(name, row[name]) for name in names)] for row in rows]
     headers = ["", *("gain in mAP" if name == "gain" else name for name in names)]
     return tabulate(body, headers=headers, tablefmt="github", disable_numparse=True)
@@ -115,6 +177,8 @@ def table(rows: list[dict]) -> str:
 def cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
+    if name.startswith("TPR"):
+        return f"{value:.4f}"
     return f"{value:+.2f}" if name == "gain" else f"{value:.2f}"
 
 

@@ -1,11 +1,13 @@
 """The VisDA-2020 challenge's files: index, submission, score. Shapes: Q queries, G gallery images.
 
-An index lists images, one a line: "name camera identity number", or, for the test set, "name number". A
-submission has a line for each query of the index: the 0-based gallery indices of the 100 nearest images,
-nearest first. Source: github.com/Simon4Yan/VisDA2020, submit_val and submit_test.
+An index lists images, one a line: "name camera identity number", or, for the test set, "name number"; a name
+that ends like an image file's may have spaces. A submission has a line for each query of the index: the
+0-based gallery indices of the 100 nearest images, nearest first. Source: github.com/Simon4Yan/VisDA2020,
+submit_val and submit_test.
 """
 
 import os
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from mmt_plugin.retrieval.ranking import Ranking, rank_gallery
 from mmt_plugin.system.files import replace_when_complete
 
 LISTED = 100
+IMAGE_NAME = re.compile(r"\s*(?P<name>\S.*\.(?:jpe?g|png|bmp|webp|tiff?))(?P<rest>(?:\s+\S+){1,3})\s*$", re.I)
 
 
 class SubmissionError(UserError, ValueError):
@@ -48,7 +51,7 @@ def read_index(path: str | os.PathLike) -> Index:
         SubmissionError: a line is neither of the two forms, or an image is listed twice.
         FileNotFoundError: there is no such file.
     """
-    rows = [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
+    rows = [_words(line) for line in Path(path).read_text().splitlines() if line.strip()]
     widths = {len(row) for row in rows}
     if widths not in ({2}, {4}):
         raise SubmissionError(
@@ -69,11 +72,34 @@ def read_index(path: str | os.PathLike) -> Index:
 
 
 def write_index(path: str | os.PathLike, items: Sequence[Item]) -> Path:
-    """Write an index of a test set that has none, in the order of its (path, identity, camera)."""
+    """Write an index of a test set that has none, in the order of its (path, identity, camera).
+
+    Raises:
+        SubmissionError: a file name cannot stand in an index, which has a line for each.
+    """
+    names = [Path(image).name for image, _, _ in items]
+    for name in names:
+        if _words(f"{name} 0 0 0") != [name, "0", "0", "0"] or len(name.splitlines()) > 1:
+            raise SubmissionError(
+                f"{name!r} cannot stand in an index, which has lines of words: rename the file, or leave out "
+                "--output"
+            )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SubmissionError(
+            f"two images have the file name {twice}, by which an index knows them: rename one, or leave out "
+            "--output"
+        )
     with replace_when_complete(str(path), "w") as file:
         for number, (image, identity, camera) in enumerate(items):
             file.write(f"{Path(image).name} {camera:d} {identity:d} {number}\n")
     return Path(path)
+
+
+def _words(line: str) -> list[str]:
+    """An image's name and what follows it on the line of an index."""
+    found = IMAGE_NAME.match(line)
+    return [found["name"], *found["rest"].split()] if found else line.split()
 
 
 def read_submission(path: str | os.PathLike, num_queries: int, num_gallery: int) -> np.ndarray:

@@ -7,7 +7,8 @@
         --gallery-index index_validation_gallery.txt
 
 A run is its folder, or a checkpoint in it. DATASETS.TESTS and TEST come from --config-file, else from the
-first run, and hold for all runs. docs/challenge.md explains every step.
+first run, and hold for all runs, as do DATASETS.OWN and SYNTHETIC behind --opts. docs/challenge.md explains
+every step.
 """
 
 import argparse

@@ -3,33 +3,35 @@
 import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import torch
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer
-from fastreid.utils import comm
-from fastreid.utils.checkpoint import Checkpointer
-from fastreid.utils.collect_env import collect_env_info
-from fastreid.utils.env import seed_all_rng
-from fastreid.utils.logger import setup_logger
+from torch import nn
 
 from mmt_plugin import data
-from mmt_plugin.config import ConfigError, check_config, load_config
+from mmt_plugin.config import ConfigError, check_config, check_evaluation, load_config
 from mmt_plugin.config.architecture import MMT, SDA, is_a
-from mmt_plugin.data.build import build_extraction_loader, training_items
 from mmt_plugin.data.checks import check_test_sets
-from mmt_plugin.engine.features import reestimate_bn_statistics
+from mmt_plugin.engine.evaluation import evaluate_networks
+from mmt_plugin.engine.loading import load_for_evaluation
 from mmt_plugin.engine.pipeline import run as run_adaptation
 from mmt_plugin.engine.resume.checkpointer import refuse_overwriting
-from mmt_plugin.engine.trainer import MMTTrainer, load_for_evaluation
 from mmt_plugin.runs.lock import locked
-from mmt_plugin.runs.record import make_folder, record_recipe, write_results
+from mmt_plugin.runs.record import record_recipe, write_evaluation
+from mmt_plugin.runs.setup import set_up
 from mmt_plugin.sda.pipeline import run as run_translation
 from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.launch import launch
 
 from .user_modules import import_module_or_file
+
+
+class FastreidTrainer(DefaultTrainer):
+    """fastreid's own, whose models are evaluated as all others are."""
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
+        return evaluate_networks(cfg, getattr(model, "module", model))[0]
 
 
 def start(arguments: argparse.Namespace) -> None:
@@ -69,10 +71,8 @@ def runner(cfg: CfgNode) -> Callable[[CfgNode, str, bool, list[str]], dict] | No
 def evaluate(cfg: CfgNode) -> dict:
     """Evaluate MODEL.WEIGHTS, and record the metrics as evaluation.json in OUTPUT_DIR.
 
-    With TEST.PRECISE_BN, BN statistics are first re-estimated on that dataset's training images.
-
     Raises:
-        ConfigError: there is no test set.
+        ConfigError: there is no test set, or no weights.
     """
     if runner(cfg) is run_translation:
         raise ConfigError("--eval-only: a translation has no metrics; tools/translate.py makes its images")
@@ -82,35 +82,11 @@ def evaluate(cfg: CfgNode) -> dict:
             "a test set, or read the label_free measures of the run's results.json"
         )
     check_test_sets(cfg.DATASETS.TESTS)
-    if runner(cfg) is None:
-        model = DefaultTrainer.build_model(cfg)
-        Checkpointer(model).load(cfg.MODEL.WEIGHTS)
-        return DefaultTrainer.test(cfg, model)
+    check_evaluation(cfg)
     start = time.perf_counter()
-    model = load_for_evaluation(cfg)
-    if cfg.TEST.PRECISE_BN.ENABLED:
-        items = training_items([cfg.TEST.PRECISE_BN.DATASET])
-        reestimate_bn_statistics(model, build_extraction_loader(cfg, items))
-    metrics = MMTTrainer.test(cfg, model)
-    write_results(cfg, "evaluation.json", metrics, time.perf_counter() - start)
+    metrics, _, test_sets = evaluate_networks(cfg, load_for_evaluation(cfg))
+    write_evaluation(cfg, metrics, test_sets, time.perf_counter() - start)
     return metrics
-
-
-def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """fastreid's setup: the log and what it begins with, seeds. Unlike it, this leaves config.yaml to a
-    training that is accepted: an evaluation, or a resume that is refused, is not what made the model.
-    """
-    make_folder(cfg)
-    rank = comm.get_rank()
-    logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
-    logger.info(f"Rank of current process: {rank}. World size: {comm.get_world_size()}")
-    logger.info(f"Environment info:\n{collect_env_info()}")
-    logger.info(f"Command line arguments: {args}")
-    logger.info(f"Contents of args.config_file={args.config_file}:\n{Path(args.config_file).read_text()}")
-    logger.info(f"Running with full config:\n{cfg}")
-    seed_all_rng()
-    if not args.eval_only:
-        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -118,15 +94,16 @@ def main(args: argparse.Namespace) -> dict:
     for name in args.imports:
         import_module_or_file(name)
     cfg = load_checked_config(args)
+    if args.eval_only:
+        set_up(cfg, args, folder=None)  # OUTPUT_DIR may be a run's, whose log this is no part of
+        return evaluate(cfg)
     with locked(cfg.OUTPUT_DIR):
-        if runner(cfg) and not (args.resume or args.eval_only):
-            refuse_overwriting(cfg.OUTPUT_DIR)
-        set_up(cfg, args)
-        if args.eval_only:
-            return evaluate(cfg)
+        if runner(cfg) and not args.resume:
+            refuse_overwriting(cfg.OUTPUT_DIR)  # before anything is written there
+        set_up(cfg, args, cfg.OUTPUT_DIR)
         if train := runner(cfg):
             return train(cfg, args.config_file, args.resume, args.allow_change)
-        trainer = DefaultTrainer(cfg)
+        trainer = FastreidTrainer(cfg)
         trainer.resume_or_load(resume=args.resume)
         record_recipe(cfg)
         return trainer.train()

@@ -9,7 +9,6 @@ runs named; "published" ones were read elsewhere, as their references say, and w
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,13 +35,10 @@ def read_run(folder: str) -> list["Result"]:
     """A run's results. What a run of an earlier version did not record of itself is read from its
     configuration, which does not tell the number of processes and thus the images per BN.
     """
-    from mmt_plugin.config import load_config
     from mmt_plugin.report.leaderboard import results_of
     from mmt_plugin.runs.description import describe_run
-    from mmt_plugin.runs.run import read_results
+    from mmt_plugin.runs.run import Run
 
-    record = read_results(folder)
-    run = record.get("run")
-    if run is None:
-        run = {**describe_run(load_config(Path(folder, "config.yaml"))), "images_per_bn": None}
-    return results_of(folder, record, run)
+    run = Run(folder)
+    described = run.record.get("run") or {**describe_run(run.record_cfg), "images_per_bn": None}
+    return results_of(folder, run.record, described)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from os import PathLike
 
+import yaml
 from fastreid.config import CfgNode, get_cfg
 
 from .defaults import add_mmt_config
@@ -25,6 +26,21 @@ def load_config(config_file: str | PathLike, opts: Sequence = ()) -> CfgNode:
     except (KeyError, AssertionError, ValueError) as error:
         raise ConfigError(_explain(str(error.args[0]), cfg, config_file)) from error
     return cfg
+
+
+def written_keys(config_file: str | PathLike, opts: Sequence = ()) -> list[str]:
+    """Dotted keys that a file itself, not those it is based on, and KEY VALUE pairs set."""
+    with open(config_file, encoding="utf-8") as file:
+        own = yaml.safe_load(file) or {}
+    return [*_leaves_of(own), *map(str, opts[::2])]
+
+
+def _leaves_of(tree: dict, prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves_of(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def _explain(message: str, cfg: CfgNode, config_file: str | PathLike) -> str:

@@ -13,16 +13,11 @@ from fastreid.config import CfgNode
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.report.at_end import record_ranking, report
 from mmt_plugin.report.ranked_results import draw_results
-from mmt_plugin.runs.files import CONFIG, FINAL_MODEL, RESULTS
+from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
 from mmt_plugin.runs.lock import locked
 from mmt_plugin.runs.recipe import check_allowed, recipe_changes
-from mmt_plugin.runs.record import (
-    chosen_model,
-    make_folder,
-    recorded_metrics,
-    selection_rule,
-    write_results,
-)
+from mmt_plugin.runs.record import make_folder, recorded_metrics, selection_rule, write_results
+from mmt_plugin.runs.run import Run, chosen_model
 from mmt_plugin.weights.network import CheckpointError
 
 from .trainer import MMTTrainer
@@ -104,7 +99,7 @@ def train(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> dict:
             results = dict(trainer.evaluate_chosen())
         draw_results(trainer)
         record_ranking(trainer)
-    findings = {**trainer.findings, "selected_epoch": trainer.selected_epoch}
+    findings = {**trainer.findings, "selected_epoch": trainer.selected_epoch, "test_sets": trainer.test_sets}
     if trainer.run_state.changes:
         findings["changes"] = trainer.run_state.changes
     write_results(cfg, RESULTS, results, time.perf_counter() - start, findings)
@@ -141,8 +136,7 @@ def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:
 
 def _check_same_recipe(cfg: CfgNode, allow_change: Sequence[str]) -> None:
     """Refuse a finished source model that another recipe made."""
-    config = Path(cfg.OUTPUT_DIR, CONFIG).read_text()
-    changes = recipe_changes(config, cfg.dump(), allowed=allow_change)
+    changes = recipe_changes(Run(cfg.OUTPUT_DIR).config_text, cfg.dump(), allowed=allow_change)
     if changes:
         raise CheckpointError(
             f"{cfg.OUTPUT_DIR!r} holds a source model of another recipe ({', '.join(changes[:5])}). "

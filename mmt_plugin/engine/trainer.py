@@ -1,7 +1,6 @@
 """The trainer of source pre-training, clustering baselines and MMT: fastreid's, plus labels that change."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.engine import defaults, hooks
 from fastreid.engine.train_loop import TrainerBase
-from fastreid.evaluation import inference_on_dataset, print_csv_format
 from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from fastreid.utils.env import seed_all_rng
@@ -43,14 +41,13 @@ from mmt_plugin.engine.hooks.unreadable import UnreadableHook
 from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 from mmt_plugin.engine.resume.trainer import ResumableTrainer
 from mmt_plugin.modeling import MutualMeanTeaching
-from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.pseudo_labels import PseudoLabels
 from mmt_plugin.runs.files import BEST_MODEL
-from mmt_plugin.system.memory import keep_freed_memory
 from mmt_plugin.weights.network import load_source_weights
 
 from .banner import log_banner
-from .evaluation import EachNetwork, EachNetworkEvaluator, network_names
+from .evaluation import EachNetworkEvaluator, evaluate_networks
+from .loading import without_pretraining
 from .optimizer import build_optimizer, forget_moments
 from .schedule import Schedule
 from .step import TrainingStep
@@ -102,6 +99,7 @@ class MMTTrainer(ResumableTrainer):
             **self.schedule.schedulers,
         )
         self.evaluators: dict[str, EachNetworkEvaluator] = {}
+        self.test_sets: dict[str, dict[str, int]] = {}
         cosine = cfg.SOLVER.SCHED == "CosineAnnealingLR"
         self.prepare_run(items, allow_change, ("SOLVER.MAX_EPOCH",) if cosine else ())
 
@@ -222,7 +220,8 @@ class MMTTrainer(ResumableTrainer):
     def evaluate(self) -> dict:
         """Metrics of the model as it is; see :meth:`test`. The features are kept in ``evaluators``."""
         with self.stop.phase(self.iters_per_epoch):
-            self._last_eval_results, self.evaluators = self.evaluate_networks(self.cfg, self.raw_model)
+            results, self.evaluators, self.test_sets = evaluate_networks(self.cfg, self.raw_model)
+            self._last_eval_results = results
         return self._last_eval_results
 
     def evaluate_chosen(self) -> dict:
@@ -251,45 +250,7 @@ class MMTTrainer(ResumableTrainer):
             For one test set the chosen network's metrics by name, and each network's as "teacher1/mAP" and so
             on; for several sets a dict of such dicts.
         """
-        return cls.evaluate_networks(cfg, getattr(model, "module", model))[0]
-
-    @classmethod
-    def evaluate_networks(
-        cls, cfg: CfgNode, model: MutualMeanTeaching
-    ) -> tuple[dict, dict[str, EachNetworkEvaluator]]:
-        """Like :meth:`test`, with the evaluators, which hold the features, by test set."""
-        results, evaluators, names = OrderedDict(), {}, network_names(model)
-        for dataset in cfg.DATASETS.TESTS:
-            loader, num_query = cls.build_test_loader(cfg, dataset)
-            evaluators[dataset] = EachNetworkEvaluator(cfg, num_query, len(names))
-            with route(domain_of(dataset, cfg)):
-                scores = inference_on_dataset(
-                    EachNetwork(model), loader, evaluators[dataset], flip_test=cfg.TEST.FLIP.ENABLED
-                )
-            for name, metrics in zip(names, scores, strict=True):
-                if metrics:
-                    print_csv_format(OrderedDict(metrics, dataset=f"{dataset} ({name})"))
-            results[dataset] = OrderedDict(
-                scores[int(model.inference_index)],
-                **{
-                    f"{name}/{key}": value
-                    for name, part in zip(names, scores, strict=True)
-                    for key, value in part.items()
-                },
-            )
-        return (next(iter(results.values())) if len(results) == 1 else results), evaluators
-
-
-def load_for_evaluation(cfg: CfgNode) -> MutualMeanTeaching:
-    """Build the model and load MODEL.WEIGHTS into it.
-
-    Raises:
-        CheckpointError: if the file does not fit the configured model.
-    """
-    keep_freed_memory(cfg.MODEL.DEVICE)
-    model = MMTTrainer.build_model(without_pretraining(cfg))
-    MMTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    return model
+        return evaluate_networks(cfg, getattr(model, "module", model))[0]
 
 
 def _build_selection(cfg: CfgNode) -> BestModelHook | None:
@@ -298,15 +259,3 @@ def _build_selection(cfg: CfgNode) -> BestModelHook | None:
         name = cfg.MMT.SELECTION.DATASET
         return SelectionHook(name, "" if len(cfg.DATASETS.TESTS) == 1 else f"{name}/")
     return StableSelectionHook() if cfg.MMT.SELECTION.RULE == "stable" else None
-
-
-def domain_of(dataset: str, cfg: CfgNode) -> int:
-    """Whose BN layers a test set is for: the target's, unless its training set is the source's."""
-    return SOURCE if dataset in cfg.DATASETS.NAMES and dataset not in cfg.DATASETS.TARGETS else TARGET
-
-
-def without_pretraining(cfg: CfgNode) -> CfgNode:
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAIN = False
-    return cfg

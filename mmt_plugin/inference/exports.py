@@ -20,6 +20,7 @@ from torch import Tensor
 from mmt_plugin import data
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.modeling.layers import fold_batch_norm
+from mmt_plugin.runs.files import CONFIG
 from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.files import UNFINISHED, replace_when_complete
 from mmt_plugin.weights.network import CLASSIFIER, save_safetensors
@@ -27,7 +28,6 @@ from mmt_plugin.weights.network import CLASSIFIER, save_safetensors
 from .clients import CLIENTS
 from .images import GivenImages, ImageLike
 from .network import (
-    CONFIG,
     EXPORTED,
     ExportError,
     PixelsToFeatures,

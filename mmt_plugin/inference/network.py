@@ -11,17 +11,16 @@ import torch.nn.functional as F
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
-from mmt_plugin.config import load_config
 from mmt_plugin.config.architecture import check_registered
 from mmt_plugin.errors import UserError
 from mmt_plugin.modeling.network import build_network
-from mmt_plugin.runs.record import chosen_model
+from mmt_plugin.runs.files import CONFIG
+from mmt_plugin.runs.run import Run, RunError, is_run
 from mmt_plugin.system.memory import keep_freed_memory
-from mmt_plugin.weights.network import CheckpointError, inference_weights, load_network
+from mmt_plugin.weights.network import inference_weights, load_network
 
 from .pixels import convert_pixels
 
-CONFIG = "config.yaml"
 # The model's file in the folder of an export, by what reads it.
 EXPORTED = {
     "fastreid": "model.pth",
@@ -78,25 +77,19 @@ def locate(source: str | os.PathLike) -> ModelFile:
     Of a run it is the checkpoint that its rule (MMT.SELECTION.RULE) has chosen: the last, or the best.
 
     Raises:
-        CheckpointError: there is none; the message says what is missing.
+        RunError: there is none; the message says what is missing.
     """
     source = Path(source)
     if not source.exists():
-        raise CheckpointError(f"{os.fspath(source)!r} does not exist: name a run's folder, or an export's")
+        raise RunError(f"{os.fspath(source)!r} does not exist: name a run's folder, or an export's")
     folder = source if source.is_dir() else source.parent
-    if not (folder / CONFIG).is_file():
-        raise CheckpointError(f"{os.fspath(folder)!r} is no run and no export: it holds no {CONFIG}")
-    cfg = load_config(folder / CONFIG)
+    if not is_run(folder):
+        raise RunError(f"{os.fspath(folder)!r} is no run and no export: it holds no {CONFIG}")
     if source.is_file():
-        return ModelFile(cfg, source)
-    chosen = chosen_model(cfg)
-    for name in (*EXPORTED.values(), chosen):
-        if (folder / name).is_file():
-            return ModelFile(cfg, folder / name)
-    raise CheckpointError(
-        f"{os.fspath(folder)!r} holds no {chosen}: the run is not complete. Add --resume to its command, or "
-        "name one of its checkpoints instead of the folder"
-    )
+        return ModelFile(Run(folder).cfg, source)
+    exported = next((folder / name for name in EXPORTED.values() if (folder / name).is_file()), None)
+    run = Run(folder)
+    return ModelFile(run.cfg, exported or run.weights)
 
 
 def load(model: ModelFile, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from fastreid.config import CfgNode
 
 from mmt_plugin import data
-from mmt_plugin.config import load_config
 from mmt_plugin.data.build import build_dataset, dense_ids, training_items
 from mmt_plugin.data.dataset import Item, images_digest
 from mmt_plugin.data.datasets.own import NamedNumber, is_own, unqualified
-from mmt_plugin.errors import UserError
+from mmt_plugin.runs.files import CONFIG, FINAL_MODEL
+from mmt_plugin.runs.run import Run, RunError
 from mmt_plugin.weights.files import load_weights
 
 from .label_record import FIRST, LAST, LabelRecord
 from .ranking_record import RANKING, RankingRecord
 from .records import FOLDER, load_record
-from .scalars import Scalars, read_scalars
-
-CONFIG, RESULTS, FINAL_MODEL = "config.yaml", "results.json", "model_final.pth"
 
 
-class NoRunError(UserError, RuntimeError):
-    """A folder that holds no run; the message names it."""
-
-
-@dataclass(frozen=True)
-class SourceRun:
-    """A source model that the run started from.
-
-    Attributes:
-        name: of its folder.
-        is_own: whether the run pre-trained it.
-        scalars: of its training.
-        results: its results.json; empty where it is not complete.
+class ReportedRun(Run):
+    """One run, read from its folder with its records; what is not there is None, empty, or told in
+    `missing_images`.
     """
-
-    name: str
-    is_own: bool
-    scalars: Scalars
-    results: dict
-
-
-class Run:
-    """One run, read from its folder; what is not there is None, empty, or told in `missing_images`."""
 
     def __init__(self, folder: str | Path):
         """
@@ -56,22 +31,18 @@ class Run:
             folder: the run's OUTPUT_DIR.
 
         Raises:
-            NoRunError: the folder holds none.
+            RunError: the folder holds no training.
             ConfigError: its configuration is not one of this version.
         """
-        self.folder = Path(folder)
-        path = self.folder / CONFIG
-        if not path.is_file():
-            raise NoRunError(f"{str(folder)!r} is no run: there is no {path}")
-        self.cfg: CfgNode = load_config(path)
+        super().__init__(folder)
+        if self.is_evaluation:
+            raise RunError(f"{str(folder)!r} is no run: there is no {self.folder / CONFIG}")
         data.configure(self.cfg)  # names of data sets stand for those of this run from here
-        self.scalars = read_scalars(self.folder)
-        self.results = _read_json(self.folder / RESULTS)
         self.missing_images = ""
 
-    @property
-    def is_complete(self) -> bool:
-        return bool(self.results)
+    def is_own(self, source: Run) -> bool:
+        """Whether the run pre-trained a source model itself."""
+        return source.folder.parent == self.folder
 
     @property
     def is_clustered(self) -> bool:
@@ -146,20 +117,6 @@ class Run:
         names = np.array([camera_name(item[2]) for item in self.items])
         return None if _if_several(names) is None else names
 
-    @cached_property
-    def sources(self) -> list[SourceRun]:
-        """The source models, in the order of the pairs."""
-        return [source for path in self.cfg.MMT.WEIGHTS if (source := self._source(Path(path).parent))]
-
-    def _source(self, folder: Path) -> SourceRun | None:
-        # A folder that was moved as a whole still holds its own source models.
-        inside = self.folder / folder.name
-        found = next((path for path in (inside, folder) if (path / CONFIG).is_file()), None)
-        if found is None:
-            return None
-        results = _read_json(found / RESULTS)
-        return SourceRun(found.name, found == inside, read_scalars(found), results)
-
 
 def camera_name(camera: int | str) -> str:
     """A camera as a data set has it, for people: own names as they were given, the host's numbers from 1."""
@@ -182,7 +139,3 @@ def identity_name(identity: int | str) -> str:
 def _if_several(values: list) -> np.ndarray | None:
     numbers = dense_ids(values) if len(values) else np.zeros(1)
     return numbers if numbers.max() > 0 else None
-
-
-def _read_json(path: Path) -> dict:
-    return json.loads(path.read_text()) if path.exists() else {}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from fastreid.config import CfgNode
 
+from mmt_plugin.runs.files import CONFIG
+
 from .blocks import Group, Section
-from .collect import CONFIG, Run
+from .collect import ReportedRun
 
 
-def configuration_section(run: Run) -> Section:
+def configuration_section(run: ReportedRun) -> Section:
     """The keys that matter, and all others folded away."""
     rows = [(what, key, _value(run.cfg, key)) for what, key in _keys(run.cfg)]
-    full = (run.folder / CONFIG).read_text()
+    full = run.config_text
     return Section(
         "configuration",
         "Configuration",

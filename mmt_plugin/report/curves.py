@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from mmt_plugin.runs.metrics import Curve, grouped, is_of_network, spaced
+
 from .blocks import Figure, Group, Section
-from .collect import Run
-from .scalars import Curve, grouped, is_of_network, spaced
+from .collect import ReportedRun
 from .summary import source_score
 from .svg import line_chart
 
@@ -41,7 +42,7 @@ COUNTS = ("clusters", "unclustered", "largest_cluster")
 AGREEMENT = ("ARI", "NMI")
 
 
-def evaluation_section(run: Run) -> Section:
+def evaluation_section(run: ReportedRun) -> Section:
     """mAP and rank-1 of every network over the epochs, with the source models' level."""
     figures = []
     for metric in ("mAP", "Rank-1"):
@@ -70,7 +71,7 @@ def evaluation_section(run: Run) -> Section:
     )
 
 
-def training_section(run: Run) -> Section:
+def training_section(run: ReportedRun) -> Section:
     """Losses and learning rate, of the run and of its source models."""
     training = run.scalars.training
     losses = [name for name in training if name == "total_loss" or name.startswith("loss")]
@@ -93,7 +94,7 @@ def training_section(run: Run) -> Section:
     )
 
 
-def labels_section(run: Run) -> Section:
+def labels_section(run: ReportedRun) -> Section:
     """Clusters, outliers, agreement with the truth, and whatever else the label steps recorded."""
     labels = run.scalars.labels
     if "clusters" not in labels:
@@ -153,14 +154,14 @@ def _other_label_groups(labels: dict[str, Curve]) -> list[Group]:
     return [Group(title=_words(prefix) or "Also recorded", figures=f) for prefix, f in groups.items()]
 
 
-def _source_figures(run: Run) -> list[Figure]:
+def _source_figures(run: ReportedRun) -> list[Figure]:
     """Total loss and mAP of the source models, one curve each."""
     figures = []
     for name, title in (("total_loss", NAMES["total_loss"]), ("lr", NAMES["lr"])):
         known = [source for source in run.sources if name in source.scalars.training]
         if known:
             curves = [source.scalars.training[name] for source in known]
-            names = [source.name for source in known]
+            names = [source.folder.name for source in known]
             svg = line_chart(f"source {name}", curves, names)
             figures.append(Figure(title, svg, [(f"c{k}", n) for k, n in enumerate(names)]))
     return figures

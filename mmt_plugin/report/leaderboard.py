@@ -144,8 +144,17 @@ def _summary(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.1f}"
 
 
+def in_markdown(text: str) -> str:
+    """A text that stays a text in a cell of a table: no column ends in it, and no tag of HTML begins."""
+    for character, written in (("&", "&amp;"), ("<", "&lt;"), ("|", r"\|")):
+        text = text.replace(character, written)
+    return " ".join(text.split())
+
+
 def _titled(name: str, rows: Sequence[Sequence[object]], table_format: str) -> str:
     body = [[UNKNOWN if cell in ("", None) else str(cell) for cell in row] for row in rows]
+    if table_format == "markdown":
+        name, body = in_markdown(name), [list(map(in_markdown, row)) for row in body]
     table = tabulate(body, headers=HEADERS, tablefmt=FORMATS[table_format], disable_numparse=True)
     heading = {"markdown": f"### {name}\n", "latex": f"% {name}"}.get(table_format, name)
     return f"{heading}\n{table}"

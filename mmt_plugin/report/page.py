@@ -1,6 +1,7 @@
 """The run report: one HTML file with everything in it."""
 
 import datetime
+import shlex
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -8,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmt_plugin.system.files import replace_when_complete
 from mmt_plugin.version import __version__
 
-from .collect import Run
+from .collect import ReportedRun
 from .configuration import configuration_section
 from .curves import evaluation_section, labels_section, training_section
 from .pictures import clusters_section, distances_section, map_section, ranking_section
@@ -40,12 +41,12 @@ def write_report(folder: str | Path) -> Path:
         The page's path.
 
     Raises:
-        NoRunError: the folder holds no run.
+        RunError: the folder holds no run.
         ConfigError: its configuration is not one of this version.
         RecordError: a file that the run kept for its report is damaged.
         OSError: the page cannot be written.
     """
-    run = Run(folder)
+    run = ReportedRun(folder)
     page = render(run)
     path = run.folder / PAGE
     with replace_when_complete(str(path), "w", encoding="utf-8") as file:
@@ -53,7 +54,7 @@ def write_report(folder: str | Path) -> Path:
     return path
 
 
-def render(run: Run) -> str:
+def render(run: ReportedRun) -> str:
     """The page's text. Every string is escaped by the template."""
     environment = Environment(
         loader=PackageLoader("mmt_plugin.report"),
@@ -68,6 +69,7 @@ def render(run: Run) -> str:
         tiles=tiles(run),
         sections=[make(run) for make in SECTIONS],
         folder=str(run.folder),
+        quoted_folder=shlex.quote(str(run.folder)),
         version=__version__,
         written=f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
         epochs=run.scalars.num_epochs,

@@ -6,14 +6,14 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from .blocks import Figure, Group, Section
-from .collect import Run
+from .collect import ReportedRun
 from .embedding import plane
 from .label_record import LabelRecord
 from .sheets import cluster_sheets, ranked_sheets
 from .svg import NUM_COLOURS, histogram, scatter
 
 
-def clusters_section(run: Run) -> Section:
+def clusters_section(run: ReportedRun) -> Section:
     """Contact sheets of the last label step."""
     title = "Clusters in pictures"
     if run.labels is None:
@@ -39,7 +39,7 @@ def clusters_section(run: Run) -> Section:
     )
 
 
-def map_section(run: Run) -> Section:
+def map_section(run: ReportedRun) -> Section:
     """Sampled features in the plane, before and after, by cluster and by camera."""
     records = _records(run)
     title = "Map of the target images"
@@ -80,7 +80,7 @@ def map_section(run: Run) -> Section:
     )
 
 
-def distances_section(run: Run) -> Section:
+def distances_section(run: ReportedRun) -> Section:
     """Distances of positive and negative pairs, before and after."""
     records = _records(run)
     title = "Distances of pairs"
@@ -117,7 +117,7 @@ def distances_section(run: Run) -> Section:
     return Section("distances", title, lead, [Group(figures=figures, size="medium")], missing)
 
 
-def ranking_section(run: Run) -> Section:
+def ranking_section(run: ReportedRun) -> Section:
     """Ranked results of a few queries."""
     title = "Ranked results"
     ranking = run.ranking
@@ -143,7 +143,7 @@ def ranking_section(run: Run) -> Section:
     )
 
 
-def _records(run: Run) -> list[tuple[str, LabelRecord]]:
+def _records(run: ReportedRun) -> list[tuple[str, LabelRecord]]:
     """The label steps to compare, each with its heading."""
     headings = {
         "first": "Before: the networks that the run started from",
@@ -157,7 +157,7 @@ def _records(run: Run) -> list[tuple[str, LabelRecord]]:
     ]
 
 
-def _by_cluster(run: Run, record: LabelRecord) -> tuple[list[str], list[tuple[str, str]]]:
+def _by_cluster(run: ReportedRun, record: LabelRecord) -> tuple[list[str], list[tuple[str, str]]]:
     """Classes of the points and their legend: the largest clusters of the last label step on the map."""
     labels = run.labels[record.sample]
     ids, counts = np.unique(labels[labels >= 0], return_counts=True)
@@ -172,14 +172,14 @@ def _by_cluster(run: Run, record: LabelRecord) -> tuple[list[str], list[tuple[st
     return classes, legend
 
 
-def _by_camera(run: Run, record: LabelRecord) -> tuple[list[str], list[tuple[str, str]]]:
+def _by_camera(run: ReportedRun, record: LabelRecord) -> tuple[list[str], list[tuple[str, str]]]:
     names = sorted(set(run.cameras), key=lambda name: (len(name), name))
     colour = {name: f"c{k % NUM_COLOURS}" for k, name in enumerate(names)}
     classes = [f"dot {colour[camera]}" for camera in run.cameras[record.sample]]
     return classes, [(colour[name], name) for name in names]
 
 
-def _titles(run: Run, record: LabelRecord) -> list[str]:
+def _titles(run: ReportedRun, record: LabelRecord) -> list[str]:
     labels = run.labels[record.sample]
     clusters = ["no cluster" if label < 0 else f"cluster {label}" for label in labels]
     if not run.items:

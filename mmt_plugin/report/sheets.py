@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .collect import Run, camera_name, identity_name
+from .collect import ReportedRun, camera_name, identity_name
 from .svg import number
 from .thumbnails import thumbnail
 
@@ -47,13 +47,13 @@ class Clusters:
         impurity: C shares of images that are not of the most frequent identity; None without identities.
     """
 
-    run: Run
+    run: ReportedRun
     members: list[np.ndarray]
     spread: np.ndarray | None
     impurity: np.ndarray | None
 
     @classmethod
-    def of(cls, run: Run) -> Clusters:
+    def of(cls, run: ReportedRun) -> Clusters:
         record, labels, truth = run.last or run.first, run.labels, run.truth
         distances = np.zeros(len(labels)) if record is None else record.distances.astype(np.float32)
         order = np.lexsort((distances, labels))
@@ -95,7 +95,7 @@ class Clusters:
         )
 
 
-def cluster_sheets(run: Run) -> list[tuple[str, str, list[Sheet]]]:
+def cluster_sheets(run: ReportedRun) -> list[tuple[str, str, list[Sheet]]]:
     """(heading, explanation, sheets) of the largest, the tightest and the most mixed clusters, and of images
     of no cluster; without identities, loose clusters stand for mixed ones.
     """
@@ -123,7 +123,7 @@ def cluster_sheets(run: Run) -> list[tuple[str, str, list[Sheet]]]:
     return groups
 
 
-def ranked_sheets(run: Run) -> list[Sheet]:
+def ranked_sheets(run: ReportedRun) -> list[Sheet]:
     """One row for each query of the run's ranking record: itself, then its ranked gallery images."""
     ranking = run.ranking
     query, gallery = run.test_items
@@ -143,7 +143,7 @@ def ranked_sheets(run: Run) -> list[Sheet]:
     return sheets
 
 
-def _picture(run: Run, index: int, frame: str) -> Picture:
+def _picture(run: ReportedRun, index: int, frame: str) -> Picture:
     path, identity, camera = run.items[index]
     caption = "" if run.cameras is None else camera_name(camera)
     known = "" if run.truth is None else f"true identity {identity_name(identity)}, "

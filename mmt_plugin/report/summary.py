@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from fastreid.config import CfgNode
 
+from mmt_plugin.retrieval import Counts
+from mmt_plugin.runs.files import RESULTS
+from mmt_plugin.runs.metrics import grouped, is_of_network, spaced
+
 from .blocks import Group, Section
-from .collect import RESULTS, Run
-from .scalars import grouped, is_of_network, spaced
+from .collect import ReportedRun
 from .svg import number
 from .timeline import duration, run_seconds
 
@@ -25,7 +28,7 @@ class Tile:
     note: str = ""
 
 
-def title_of(run: Run) -> str:
+def title_of(run: ReportedRun) -> str:
     """The task, in one line."""
     cfg = run.cfg
     if not run.is_clustered:
@@ -63,7 +66,7 @@ def by_test_set(metrics: dict, cfg: CfgNode) -> dict[str, dict[str, float]]:
     return {cfg.DATASETS.TESTS[0]: metrics}
 
 
-def tiles(run: Run) -> list[Tile]:
+def tiles(run: ReportedRun) -> list[Tile]:
     """The run's main numbers, as many as are known."""
     found = _score_tiles(run)
     labels = run.scalars.labels
@@ -87,13 +90,13 @@ def tiles(run: Run) -> list[Tile]:
     return found
 
 
-def _time_note(run: Run) -> str:
-    if any(source.is_own for source in run.sources):
+def _time_note(run: ReportedRun) -> str:
+    if any(run.is_own(source) for source in run.sources):
         return f"on {run.cfg.MODEL.DEVICE}, pre-training included"
     return f"on {run.cfg.MODEL.DEVICE}" + (", from given source models" if run.cfg.MMT.WEIGHTS else "")
 
 
-def _score_tiles(run: Run) -> list[Tile]:
+def _score_tiles(run: ReportedRun) -> list[Tile]:
     """mAP and rank-1 on the first test set: of the chosen model where known, else of the last epoch."""
     sets = by_test_set(run.results.get("metrics", {}), run.cfg)
     if not sets:
@@ -111,7 +114,7 @@ def _score_tiles(run: Run) -> list[Tile]:
     return found
 
 
-def source_score(run: Run, dataset: str, metric: str) -> float | None:
+def source_score(run: ReportedRun, dataset: str, metric: str) -> float | None:
     """Mean score of the source models, before adaptation, on a test set."""
     scores = [
         by_test_set(source.results["metrics"], run.cfg).get(dataset, {}).get(metric)
@@ -122,13 +125,14 @@ def source_score(run: Run, dataset: str, metric: str) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def results_section(run: Run) -> Section:
+def results_section(run: ReportedRun) -> Section:
     """Metrics of every network, how one was chosen, and what labels were for."""
     groups = [
         Group(
             title=f"On {name}, after the last epoch" if run.is_complete else f"On {name}",
             header=("", *METRICS),
             rows=[*_network_rows(run, name, metrics), *_source_rows(run, name)],
+            lead=_counted(run, name),
         )
         for name, metrics in by_test_set(run.results.get("metrics", {}), run.cfg).items()
     ]
@@ -157,7 +161,13 @@ def results_section(run: Run) -> Section:
     )
 
 
-def _network_rows(run: Run, dataset: str, metrics: dict[str, float]) -> list[list[str]]:
+def _counted(run: ReportedRun, dataset: str) -> str:
+    """What a test set's metrics are of; runs of earlier versions do not tell."""
+    found = run.results.get("test_sets", {}).get(dataset)
+    return f"{Counts(**found)}." if found else ""
+
+
+def _network_rows(run: ReportedRun, dataset: str, metrics: dict[str, float]) -> list[list[str]]:
     """One row for each network after the last epoch, and the chosen model where that is another."""
     networks = dict.fromkeys(key.rpartition("/")[0] for key in metrics if "/" in key)
     is_last = run.cfg.MMT.SELECTION.RULE == "last"
@@ -171,7 +181,7 @@ def _network_rows(run: Run, dataset: str, metrics: dict[str, float]) -> list[lis
     return rows
 
 
-def chosen_by_labels(run: Run) -> tuple[str, int, dict[str, float]] | None:
+def chosen_by_labels(run: ReportedRun) -> tuple[str, int, dict[str, float]] | None:
     """The network and epoch of the best mAP, and its metrics, where MMT.SELECTION says so."""
     if run.cfg.MMT.SELECTION.RULE != "best":
         return None
@@ -195,12 +205,12 @@ def chosen_by_labels(run: Run) -> tuple[str, int, dict[str, float]] | None:
     return name.rpartition("/")[2], round(epoch), scores
 
 
-def _source_rows(run: Run, dataset: str) -> list[list[str]]:
+def _source_rows(run: ReportedRun, dataset: str) -> list[list[str]]:
     rows = []
     for source in run.sources:
         metrics = by_test_set(source.results.get("metrics", {}), run.cfg).get(dataset)
         if metrics:
-            rows.append([f"before adaptation: {source.name}", *_cells(metrics)])
+            rows.append([f"before adaptation: {source.folder.name}", *_cells(metrics)])
     return rows
 
 
@@ -208,7 +218,7 @@ def _cells(metrics: dict[str, float | None]) -> list[str]:
     return ["-" if metrics.get(name) is None else f"{metrics[name]:.1f}" for name in METRICS]
 
 
-def _label_rows(run: Run) -> list[tuple[str, str]]:
+def _label_rows(run: ReportedRun) -> list[tuple[str, str]]:
     cfg = run.cfg
     source, target = (", ".join(names) for names in (cfg.DATASETS.NAMES, cfg.DATASETS.TARGETS))
     rows = [("Model", run.results.get("selection", "not chosen yet") + ".")]

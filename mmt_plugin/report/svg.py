@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from .scalars import Curve
+from mmt_plugin.runs.metrics import Curve
 
 # Colours that the style sheet numbers c0, c1, ...
 NUM_COLOURS = 12

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from mmt_plugin.runs.metrics import Scalars
+from mmt_plugin.runs.run import Run
+
 from .blocks import Figure, Group, Section
-from .collect import Run, SourceRun
-from .scalars import Scalars
+from .collect import ReportedRun
 from .svg import stacked_bar
 
 # (what it is, scalar, class of the style sheet), in the order of an epoch.
@@ -25,10 +27,12 @@ INNER = "seconds/"
 FIRST_BATCH = "first_batch_seconds"
 
 
-def timeline_section(run: Run) -> Section:
+def timeline_section(run: ReportedRun) -> Section:
     """One bar of all stages in the order in which they ran, and their totals."""
-    own = [source for source in run.sources if source.is_own]
-    parts = [(source_seconds(source), PRETRAINING[1], f"pre-training: {source.name}") for source in own]
+    own = [source for source in run.sources if run.is_own(source)]
+    parts = [
+        (source_seconds(source), PRETRAINING[1], f"pre-training: {source.folder.name}") for source in own
+    ]
     parts = [(s, css, f"{title}, {duration(s)}") for s, css, title in parts]
     parts += _epoch_parts(run.scalars)
     totals = [(PRETRAINING[0], sum(map(source_seconds, own)), PRETRAINING[1])] if own else []
@@ -56,7 +60,7 @@ def timeline_section(run: Run) -> Section:
     missing = []
     if "training_seconds" not in run.scalars.training:
         missing.append("The version that made this run did not record the time of training and evaluation.")
-    if given := [source.name for source in run.sources if not source.is_own]:
+    if given := [source.folder.name for source in run.sources if not run.is_own(source)]:
         missing.append(f"The source models ({', '.join(given)}) were given; their training is not counted.")
     return Section(
         "timeline",
@@ -70,15 +74,15 @@ def timeline_section(run: Run) -> Section:
     )
 
 
-def run_seconds(run: Run) -> float | None:
+def run_seconds(run: ReportedRun) -> float | None:
     """Seconds of all stages; None where those of training were not recorded."""
     if "training_seconds" not in run.scalars.training:
         return None
-    own = sum(source_seconds(source) for source in run.sources if source.is_own)
+    own = sum(source_seconds(source) for source in run.sources if run.is_own(source))
     return own + sum(run.scalars.total(name) or 0 for _, name, _ in STAGES)
 
 
-def source_seconds(source: SourceRun) -> float:
+def source_seconds(source: Run) -> float:
     """Of its training and evaluation."""
     recorded = [source.scalars.total(name) for _, name, _ in STAGES]
     if any(seconds is not None for seconds in recorded):
@@ -118,7 +122,7 @@ def _epoch_parts(scalars: Scalars) -> list[tuple[float, str, str]]:
     return [part for *_, part in sorted(entries)]
 
 
-def _inner(run: Run) -> list[tuple[str, float]]:
+def _inner(run: ReportedRun) -> list[tuple[str, float]]:
     labels = run.scalars.labels
     return [
         (name.removeprefix(INNER).replace("_", " "), sum(curve.values))

@@ -26,7 +26,7 @@ class ImageDistances:
     that reason alone. Distances may be negative then; an image's distance to itself is 0.
 
     Attributes:
-        features: N x D float32, L2-normalised, queries first.
+        features: N x D float32, queries first.
         num_queries: Q.
         cameras: N x E float32, L2-normalised features of a camera model, or None for no camera term.
         weight: w.

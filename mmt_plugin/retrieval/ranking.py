@@ -14,9 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from mmt_plugin.errors import UserError
 from mmt_plugin.pseudo_labels.threads import over_rows
 
 REPORTED_RANKS = (1, 5, 10)
+
+
+class RankingError(UserError, ValueError):
+    """A test set that cannot be measured; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ def rank_gallery(
         The metrics.
 
     Raises:
-        ValueError: if shapes do not fit, distances are NaN, or no query has a match.
+        ValueError: if shapes do not fit or distances are NaN.
+        RankingError: if no query has a match.
     """
     expected = (len(query_ids), len(gallery_ids))
     if np.shape(distances) != expected:
@@ -98,7 +104,7 @@ def rank_in_blocks(
         The metrics.
 
     Raises:
-        ValueError: as `rank_gallery`.
+        ValueError, RankingError: as `rank_gallery`.
     """
     queries, gallery = _ids(query_ids, query_cameras), _ids(gallery_ids, gallery_cameras)
     by_id = np.argsort(gallery[0], kind="stable")
@@ -117,8 +123,9 @@ def rank_in_blocks(
     precision, penalty, first = (np.concatenate(column) for column in zip(*parts, strict=True))
     valid = first >= 0
     if not valid.any():
-        raise ValueError(
-            "no query identity appears in the gallery under another camera: there is nothing to evaluate"
+        raise RankingError(
+            "no query identity appears in the gallery under another camera: there is nothing to evaluate; "
+            f"the test set has {len(valid)} queries and {gallery.shape[1]} gallery images"
         )
     first = first[valid]
     hits = np.bincount(first[(first > 0) & (first <= max_rank)] - 1, minlength=max_rank)

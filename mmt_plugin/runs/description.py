@@ -12,6 +12,7 @@ from fastreid.utils import comm
 from mmt_plugin.config import source_batch_size
 
 from .recipe import FREE_KEYS, flatten, in_one_form
+from .run import Run, is_run
 
 # What differs between runs of one recipe with different seeds. Source models are compared by their recipes.
 SEED_KEYS = (*FREE_KEYS, "SEED", "MMT.SOURCE.SEEDS", "MMT.WEIGHTS", "MODEL.WEIGHTS", "MMT.SOURCE.CONFIG_FILE")
@@ -149,12 +150,11 @@ def _source_digest(weights: Path) -> str:
     """The recipe of a source model that a run of this plugin trained; of any other file what is in it, or
     without the file its name.
     """
-    config = weights.with_name("config.yaml")
-    if not config.is_file():
+    if not is_run(weights.parent):
         if not weights.is_file():
             return weights.name
         return hashlib.sha256(weights.read_bytes()).hexdigest()
-    text = config.read_text()
+    text = Run(weights.parent).config_text
     return _digest(text, flatten(yaml.safe_load(text)).get("MMT.WEIGHTS") or ())
 
 

@@ -1,5 +1,6 @@
 """The names of the files in a run's folder, each once."""
 
+# Written once, when a training is accepted.
 CONFIG = "config.yaml"
 RESULTS = "results.json"
 # Of an evaluation without a training.

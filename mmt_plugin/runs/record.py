@@ -5,7 +5,6 @@ import logging
 import os
 from pathlib import Path
 
-import yaml
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
@@ -13,8 +12,9 @@ from mmt_plugin.system.files import replace_when_complete
 from mmt_plugin.weights.network import CheckpointError
 
 from .description import describe_run
-from .files import BEST_MODEL, CONFIG, FINAL_MODEL, RESULTS
+from .files import CONFIG, EVALUATION, RESULTS
 from .recipe import RESUME_FREE_KEYS, recipe_changes
+from .run import Run, is_run
 
 logger = logging.getLogger("fastreid.mmt")
 
@@ -23,24 +23,21 @@ def recorded_metrics(cfg: CfgNode) -> dict | None:
     """What a stage that is complete has recorded; None for one that is not, or that is to go on for more
     epochs.
     """
-    results_file = Path(cfg.OUTPUT_DIR, RESULTS)
-    if not results_file.exists():
+    if not is_run(cfg.OUTPUT_DIR) or not (run := Run(cfg.OUTPUT_DIR)).is_complete:
         return None
-    record = json.loads(results_file.read_text())
-    config = Path(cfg.OUTPUT_DIR, CONFIG).read_text()
-    epochs = record.get("run", {}).get("epochs") or yaml.safe_load(config)["SOLVER"]["MAX_EPOCH"]
+    epochs = run.results.get("run", {}).get("epochs") or run.cfg.SOLVER.MAX_EPOCH
     if epochs < cfg.SOLVER.MAX_EPOCH:
         logger.info(f"This run was complete after {epochs} epochs; it goes on to {cfg.SOLVER.MAX_EPOCH}")
         return None
-    changes = recipe_changes(config, cfg.dump(), {*RESUME_FREE_KEYS} - {"SOLVER.MAX_EPOCH"})
+    changes = recipe_changes(run.config_text, cfg.dump(), {*RESUME_FREE_KEYS} - {"SOLVER.MAX_EPOCH"})
     if epochs > cfg.SOLVER.MAX_EPOCH or changes:
         changes = changes or [f"SOLVER.MAX_EPOCH {epochs} -> {cfg.SOLVER.MAX_EPOCH}"]
         raise CheckpointError(
             f"{cfg.OUTPUT_DIR!r} holds a complete run of another recipe: {', '.join(changes[:5])}. "
             "Nothing of it is left to train: give a larger SOLVER.MAX_EPOCH, or choose another OUTPUT_DIR"
         )
-    logger.info(f"This run is complete: {results_file}")
-    return record["metrics"]
+    logger.info(f"This run is complete: {run.folder / RESULTS}")
+    return run.results["metrics"]
 
 
 def make_folder(cfg: CfgNode) -> None:
@@ -51,7 +48,9 @@ def make_folder(cfg: CfgNode) -> None:
 
 
 def record_recipe(cfg: CfgNode) -> None:
-    """Write config.yaml into OUTPUT_DIR."""
+    """Write config.yaml into OUTPUT_DIR. Only a training does so, and only once it is accepted: a folder's
+    configuration is that of its model.
+    """
     if comm.is_main_process():
         with replace_when_complete(str(Path(cfg.OUTPUT_DIR, CONFIG)), "w") as file:
             file.write(cfg.dump())
@@ -69,10 +68,11 @@ def write_results(
         file_name: of the record.
         metrics: in percent, by name; empty without a test set.
         seconds: that the stage took.
-        findings: what else a training found: clusters, label-free measures, the selected epoch, and, if
-            any, "changes" of the recipe while it ran, which make it another recipe.
+        findings: what else was found: clusters, label-free measures, the selected epoch, what was counted in
+            test sets, and, if any, "changes" of the recipe while it ran, which make it another recipe.
     """
     if comm.is_main_process():
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         record = {
             "metrics": metrics,
             "clusters": None,
@@ -85,9 +85,11 @@ def write_results(
             json.dump(record, file, indent=1, default=float)
 
 
-def chosen_model(cfg: CfgNode) -> str:
-    """File name of the model that MMT.SELECTION.RULE chooses."""
-    return FINAL_MODEL if cfg.MMT.SELECTION.RULE == "last" else BEST_MODEL
+def write_evaluation(cfg: CfgNode, metrics: dict, test_sets: dict, seconds: float) -> None:
+    """Record an evaluation without a training, with its configuration, as evaluation.json in OUTPUT_DIR.
+    Nothing else there is touched: the folder may be a run's.
+    """
+    write_results(cfg, EVALUATION, metrics, seconds, {"test_sets": test_sets, "config": cfg.dump()})
 
 
 def selection_rule(cfg: CfgNode) -> str:

@@ -11,10 +11,12 @@ from tiny import REPOSITORY, as_options, train_tiny
 
 from mmt_plugin.challenge.ensemble import MismatchError
 from mmt_plugin.challenge.entry import make_entry
+from mmt_plugin.challenge.ranked_run import features_of_test_set, load_run
 from mmt_plugin.config import ConfigError, load_config
 from mmt_plugin.data.build import build_dataset, build_extraction_loader
 from mmt_plugin.engine import MMTTrainer
-from mmt_plugin.runs.run import features_of_test_set, load_model, load_run
+from mmt_plugin.engine.loading import load_for_evaluation
+from mmt_plugin.runs.run import RunError
 from mmt_plugin.weights.network import CheckpointError, load_file
 
 EVALUATE = REPOSITORY / "configs" / "evaluate" / "synthmetro.yml"
@@ -62,7 +64,7 @@ def loaded(runs, settings, *names):
 def features_slowly(folder, flip):
     """Image by image, with the network that the run's own configuration builds."""
     run = load_run(folder)
-    model, images = load_model(run).eval(), build_dataset("SynthMetro")
+    model, images = load_for_evaluation(run.cfg).eval(), build_dataset("SynthMetro")
     loader = build_extraction_loader(run.cfg, [*images.query, *images.gallery])
     rows = []
     for i in range(0, len(loader.dataset), 17):
@@ -83,11 +85,11 @@ def test_features_are_flip_averaged_before_they_are_normalised(runs, settings, f
 
 
 def test_one_run_scores_as_in_training(runs, settings):
-    chosen = settings(TEST__FLIP__ENABLED=False, TEST__RERANK__ENABLED=False)
+    chosen = settings(TEST__FLIP__ENABLED=False, TEST__RERANK__ENABLED=False, TEST__TOP_K=0)
     entry = make_entry(loaded(runs, chosen, "osnet"), None, chosen, "SynthMetro")
     cfg = load_run(runs["osnet"]).cfg
-    alone = MMTTrainer.test(cfg, load_model(load_run(runs["osnet"])))
-    found = entry.measure(entry.steps[-1])
+    alone = MMTTrainer.test(cfg, load_for_evaluation(cfg))
+    found = entry.measure(entry.steps[-1]).metrics
     for name in ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10"):
         assert found[name] == pytest.approx(alone[name], abs=1e-3)
 
@@ -124,7 +126,7 @@ def test_steps_follow_the_published_order(runs, settings):
     (reranked,) = entry.steps[4].blocks()
     assert reranked.shape == block.shape
     assert not np.array_equal(np.argsort(reranked, axis=1), np.argsort(block, axis=1))
-    assert all(0 < entry.measure(step, 20)["mAP"] <= 100 for step in entry.steps)
+    assert all(0 < entry.measure(step).metrics["mAP"] <= 100 for step in entry.steps)
 
 
 def test_roles_are_not_to_be_mixed_up(runs, settings):
@@ -161,16 +163,16 @@ def test_runs_of_another_world_are_refused(runs, settings, tmp_path):
 
 
 def test_folders_that_hold_no_finished_run_are_named(runs, tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere is no run: there is no .*config\.yaml"):
+    with pytest.raises(RunError, match=r"nowhere is no run: there is no .*config\.yaml"):
         load_run(str(tmp_path / "nowhere"))
     folder = tmp_path / "unfinished"
     folder.mkdir()
     shutil.copy(Path(runs["osnet"], "config.yaml"), folder)
-    with pytest.raises(CheckpointError, match=r"unfinished: there is no model_final\.pth"):
+    with pytest.raises(RunError, match=r"unfinished: there is no model_final\.pth"):
         load_run(str(folder))
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("RULE: last", "RULE: best"))
-    with pytest.raises(CheckpointError, match=r"unfinished: there is no model_best\.pth"):
+    with pytest.raises(RunError, match=r"unfinished: there is no model_best\.pth"):
         load_run(str(folder))
     checkpoint = str(Path(runs["osnet"], "model_final.pth"))
     assert checkpoint == load_run(checkpoint).cfg.MODEL.WEIGHTS
@@ -198,4 +200,4 @@ def test_plain_fastreid_runs_are_loaded_whole_or_not_at_all(runs, tmp_path):
     del weights["backbone.conv1.weight"]
     torch.save({"model": weights}, tmp_path / "model_final.pth")
     with pytest.raises(CheckpointError, match=r"not fit the model: 1 missing \['backbone\.conv1\.weight"):
-        load_model(load_run(str(tmp_path)))
+        load_for_evaluation(load_run(str(tmp_path)).cfg)

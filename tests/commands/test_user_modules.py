@@ -7,13 +7,13 @@ import yaml
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from tiny import REPOSITORY, TINY, as_options
 
+from mmt_plugin.challenge.ranked_run import load_run
 from mmt_plugin.commands import job
 from mmt_plugin.commands.line import parse, parser_of
 from mmt_plugin.commands.user_modules import import_module_or_file
 from mmt_plugin.config import ConfigError, check_config
 from mmt_plugin.errors import UsageError
 from mmt_plugin.runs.recipe import recipe_changes
-from mmt_plugin.runs.run import load_run
 
 RECIPE = REPOSITORY / "configs" / "synthetic" / "plaza2metro_mmt.yml"
 PARTS = """

@@ -11,11 +11,12 @@ import pytest
 from tiny import REPOSITORY, as_options
 
 from mmt_plugin.challenge.entry import make_entry
+from mmt_plugin.challenge.ranked_run import load_run
 from mmt_plugin.config import load_config
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.engine import run
 from mmt_plugin.report.leaderboard import leaderboard, results_of
-from mmt_plugin.runs.run import load_run, read_results
+from mmt_plugin.runs.run import Run
 
 TINY = {
     "MODEL.DEVICE": "cpu",
@@ -83,14 +84,14 @@ def test_vehicles_end_to_end(datasets, tmp_path, task, tests, published):
     found = {}
     for name in tests:
         entry = make_entry([load_run(folder, settings)], None, settings, name)
-        found[name] = entry.measure(entry.steps[-1])["mAP"]
-        labels = entry.features.labels
+        found[name] = entry.measure(entry.steps[-1]).metrics["mAP"]
+        labels = entry.features.labels.all
         assert found[name] == pytest.approx(score_slowly(entry.features.features, labels), abs=1e-3)
     sizes = [len(build_dataset(name).query) for name in tests]
     assert sizes == ([4] if task == "vehicleid2veri" else [2, 3, 4])
     assert found[tests[0]] == pytest.approx(trained["mAP"], abs=1e-3)
 
-    record = read_results(folder)
+    record = Run(folder).record
     assert record == json.loads(Path(folder, "results.json").read_text())
     text = leaderboard(results_of(folder, record, record["run"]), "markdown")
     assert "VehicleID -> " in text

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fastreid.engine import DefaultTrainer
 from fastreid.modeling.meta_arch import build_model
 from PIL import Image
 
 import mmt_plugin
-from mmt_plugin.engine import MMTTrainer
+from mmt_plugin.engine.evaluation import evaluate_networks
 from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 from mmt_plugin.inference import FeatureExtractor
+from mmt_plugin.runs.run import RunError
 from mmt_plugin.system.images import UnreadableImageError
-from mmt_plugin.weights.network import CheckpointError
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -22,9 +23,9 @@ def test_features_are_bit_equal_to_the_evaluators(make_run, flip):
     )
     model = build_model(cfg)
     MMTCheckpointer(model).load(str(folder / "model_final.pth"))
-    evaluator = MMTTrainer.evaluate_networks(cfg, model)[1]["SynthMetro"]
+    evaluator = evaluate_networks(cfg, model)[1]["SynthMetro"]
     expected = torch.cat(evaluator.features(1))
-    dataset = MMTTrainer.build_test_loader(cfg, "SynthMetro")[0].dataset
+    dataset = DefaultTrainer.build_test_loader(cfg, "SynthMetro")[0].dataset
     paths = [item[0] for item in dataset.img_items]
 
     assert torch.equal(FeatureExtractor(folder, normalize=False)(paths), expected)
@@ -104,11 +105,11 @@ def test_the_best_checkpoint_is_used_where_the_run_selects_it(make_run, crops):
 def test_what_is_no_model_says_so(make_run, tmp_path):
     folder = make_run()[1]
     (folder / "model_final.pth").unlink()
-    with pytest.raises(CheckpointError, match=r"holds no model_final\.pth: the run is not complete"):
+    with pytest.raises(RunError, match=r"there is no model_final\.pth; the run is not finished"):
         FeatureExtractor(folder)
-    with pytest.raises(CheckpointError, match=r"holds no config\.yaml"):
+    with pytest.raises(RunError, match=r"holds no config\.yaml"):
         FeatureExtractor(tmp_path)
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(RunError, match="does not exist"):
         FeatureExtractor(tmp_path / "nowhere")
 
 

@@ -12,10 +12,11 @@ import pytest
 from mmt_plugin.data import build
 from mmt_plugin.engine import run
 from mmt_plugin.report import collect
-from mmt_plugin.report.collect import NoRunError, camera_name
+from mmt_plugin.report.collect import camera_name
 from mmt_plugin.report.page import write_report
 from mmt_plugin.report.records import FOLDER, RecordError
 from mmt_plugin.report.timeline import STAGES
+from mmt_plugin.runs.run import RunError
 from mmt_plugin.synthetic import SynthMetro
 
 SECTIONS = [
@@ -240,7 +241,7 @@ def test_no_report_is_written_unasked(tiny_config):
 
 
 def test_a_folder_without_a_run_and_a_damaged_record_are_errors(copy, tmp_path):
-    with pytest.raises(NoRunError, match="is no run"):
+    with pytest.raises(RunError, match="is no run"):
         write_report(tmp_path / "nothing")
     (copy / FOLDER / "ranking.npz").write_bytes(b"no archive")
     with pytest.raises(RecordError, match=r"ranking\.npz is damaged"):

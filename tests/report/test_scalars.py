@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmt_plugin.report.scalars import grouped, read_scalars
+from mmt_plugin.runs.metrics import grouped, read_scalars
 
 LINES = [
     {"iteration": 0, "clusters": 9.0, "ARI": 0.1, "label_free/stability": 0.2, "extraction_seconds": 1.0},

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from mmt_plugin.report.scalars import Curve
 from mmt_plugin.report.svg import histogram, line_chart, number, scatter, stacked_bar, ticks
+from mmt_plugin.runs.metrics import Curve
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_finished_runs_record_what_they_are(tiny_config):
     cfg = tiny_config("source", PSEUDO_LABELS__METHOD="ground_truth", SOLVER__WARMUP_ITERS=0)
     train(cfg, resume=False)
     record = json.loads(Path(cfg.OUTPUT_DIR, "results.json").read_text())
-    told = {"metrics", "clusters", "label_free", "selected_epoch", "minutes", "selection", "run"}
+    told = {"metrics", "clusters", "label_free", "selected_epoch", "test_sets", "minutes", "selection", "run"}
     assert told == record.keys()
     run = record["run"]
     assert (run["source"], run["target"], run["tests"]) == (["SynthPlaza"], ["SynthMetro"], ["SynthMetro"])

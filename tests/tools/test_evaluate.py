@@ -132,7 +132,7 @@ def test_an_entry_from_training_to_the_leaderboard(here, tiny_config, datasets_r
     check_challenge_sets(here, runs[0], datasets_root, tmp_path / "visda")
     unfinished = here("leaderboard.py", tmp_path)
     assert unfinished.returncode == 2
-    assert f"error: {tmp_path}: there is no results.json" in unfinished.stdout
+    assert f"error: {tmp_path} is no run: there is no {tmp_path / 'config.yaml'}" in unfinished.stdout
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from fastreid.config import CfgNode, get_cfg
 from mmt_plugin.config import ConfigError, add_mmt_config, load_config
 from mmt_plugin.engine.pipeline import source_config
 from mmt_plugin.runs.recipe import FREE_KEYS, flatten
+from mmt_plugin.runs.run import Run, RunError
 
 from .errors import EvidenceError
 
 if TYPE_CHECKING:
     from .grid import Row
 
-EVALUATION = "evaluation.json"
 # What does not change a run's numbers, or is compared as the source models' own recipe.
 UNCOMPARED = {
     *FREE_KEYS,
@@ -72,13 +72,14 @@ def recorded_recipe(folder: Path) -> Recipe:
     Raises:
         EvidenceError: a configuration is missing or cannot be read.
     """
-    cfg = _config_of(folder)
-    if ranked := _ranked_folders(folder):
+    run = _opened(folder)
+    cfg = _config_of(run)
+    if ranked := _ranked_folders(run):
         return _together(cfg, [recorded_recipe(each) for each in ranked])
     if cfg.PSEUDO_LABELS.METHOD == "ground_truth":
         return Recipe(comparable(cfg))
     return Recipe(
-        comparable(cfg), tuple(comparable(_config_of(Path(path).parent)) for path in cfg.MMT.WEIGHTS)
+        comparable(cfg), tuple(comparable(_config_of(_opened(Path(path).parent))) for path in cfg.MMT.WEIGHTS)
     )
 
 
@@ -114,7 +115,7 @@ def source_seeds(seed: int) -> tuple[int, int]:
 
 def source_differences(row: Row, seed: int, pair: int, folder: Path) -> list[str]:
     """Where a finished source model's folder is not what a row's run starts from."""
-    return list(_differing(comparable(_config_of(folder)), comparable(source_of(row, seed, pair))))
+    return list(_differing(comparable(_config_of(_opened(folder))), comparable(source_of(row, seed, pair))))
 
 
 def has_sources(cfg: CfgNode) -> bool:
@@ -170,13 +171,9 @@ def _together(settings: CfgNode, parts: Sequence[Recipe]) -> Recipe:
     return Recipe(comparable(settings), tuple(keys for part in parts for keys in (part.keys, *part.sources)))
 
 
-def _ranked_folders(folder: Path) -> list[Path]:
+def _ranked_folders(run: Run) -> list[Path]:
     """The runs that tools/evaluate.py has ranked, the camera model last; none in a run's folder."""
-    file = folder / EVALUATION
-    try:
-        ranked = json.loads(file.read_text()).get("ranked") if file.is_file() else None
-    except ValueError as error:
-        raise EvidenceError(f"{file} cannot be read: {error}") from error
+    ranked = run.evaluation.get("ranked")
     return [Path(path) for path in (*ranked["runs"], ranked["camera"]) if path] if ranked else []
 
 
@@ -192,11 +189,15 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} was {was!r}, is {now!r}"
 
 
-def _config_of(folder: Path) -> CfgNode:
-    file = folder / "config.yaml"
-    if not file.is_file():
-        raise EvidenceError(f"{folder} cannot be checked against the grid: there is no {file}")
+def _opened(folder: Path) -> Run:
     try:
-        return load_config(file)
-    except ConfigError as error:
+        return Run(folder)
+    except RunError as error:
         raise EvidenceError(f"{folder} cannot be checked against the grid: {error}") from error
+
+
+def _config_of(run: Run) -> CfgNode:
+    try:
+        return run.record_cfg
+    except (ConfigError, RunError) as error:
+        raise EvidenceError(f"{run.folder} cannot be checked against the grid: {error}") from error

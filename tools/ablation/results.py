@@ -11,8 +11,9 @@ from typing import Any
 
 from mmt_plugin.engine.hooks.label_noise import NAMES as NOISE
 from mmt_plugin.engine.hooks.label_noise import PREFIX
-from mmt_plugin.report.scalars import Scalars, read_scalars
 from mmt_plugin.runs.files import RESULTS
+from mmt_plugin.runs.metrics import Scalars
+from mmt_plugin.runs.run import Run, RunError
 from mmt_plugin.system.files import replace_when_complete
 from mmt_plugin.version import __version__
 
@@ -81,15 +82,15 @@ def collect(grid: Grid, row: Row, seed: int, stage: Stage) -> Result:
             f"{stage.folder} holds a run of another recipe than row {row.name!r} of {grid.path} with seed "
             f"{seed}: {'; '.join(changes[:5])}. Delete that folder to run the row anew"
         )
-    path = stage.folder / stage.record
+    run, path = Run(stage.folder), stage.folder / stage.record
+    is_training = stage.record == RESULTS
     try:
-        record = json.loads(path.read_text())
+        record = run.results if is_training else run.evaluation
         metrics = {name: round(record["metrics"][name], DIGITS) for name in METRICS}
         clusters, minutes = record.get("clusters"), record.get("minutes")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, RunError, KeyError, TypeError) as error:
         raise EvidenceError(f"{path} cannot be read: {type(error).__name__} {error}") from error
-    is_training = stage.record == RESULTS
-    scalars = read_scalars(stage.folder) if is_training else Scalars(0, {}, {})
+    scalars = run.scalars if is_training else Scalars(0, {}, {})
     per_bn = scalars.training.get("images_per_bn")
     return Result(
         row=row.name,
@@ -100,7 +101,7 @@ def collect(grid: Grid, row: Row, seed: int, stage: Stage) -> Result:
         minutes=None if minutes is None else round(minutes, DIGITS),
         images_per_bn=round(per_bn.values[-1]) if per_bn else None,
         curves=_curves(scalars),
-        versions={"torch": _torch_version(stage.folder / "log.txt"), "mmt_plugin": __version__},
+        versions={"torch": run.torch_version, "mmt_plugin": __version__},
         recipe=dict(recipe.keys),
         sources=[_packed(source, recipe.keys) for source in recipe.sources],
     )
@@ -188,12 +189,6 @@ def _curves(scalars: Scalars) -> dict[str, list[list[float]]]:
         for name, curve in found.items()
         if curve
     }
-
-
-def _torch_version(log: Path) -> str | None:
-    """As fastreid's setup wrote it; None without a log."""
-    found = re.search(r"^PyTorch +(\S+)", log.read_text(), re.MULTILINE) if log.is_file() else None
-    return found and found.group(1)
 
 
 # Source models share most keys with the run; only the others are kept. A key that one of them lacks is null.

@@ -11,11 +11,11 @@ from fastreid.config import CfgNode
 
 from mmt_plugin.config import load_config
 from mmt_plugin.runs.description import recipe_digest
-from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
+from mmt_plugin.runs.files import EVALUATION, FINAL_MODEL, RESULTS
 from mmt_plugin.runs.recipe import FREE_KEYS, flatten
 
 from .grid import Grid, Row
-from .recipe import EVALUATION, camera_options, evaluation_options, has_sources, source_of, source_seeds
+from .recipe import camera_options, evaluation_options, has_sources, source_of, source_seeds
 
 REPOSITORY = Path(__file__).parents[2]
 # What changes no table.

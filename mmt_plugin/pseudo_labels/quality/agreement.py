@@ -47,4 +47,7 @@ def cluster_identities(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
     ones = np.ones(np.count_nonzero(clustered), int)
     # Entries of the same place add up.
     counts = csr_array((ones, (labels[clustered], truth[clustered])))
-    return counts.argmax(axis=1)
+    identities = np.asarray(counts.argmax(axis=1))
+    if identities.shape != counts.shape[:1]:  # SciPy before 1.14: C x 1
+        identities = identities.reshape(counts.shape[0])
+    return identities

@@ -6,7 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-METRICS = "metrics.json"
+from .files import METRICS
+
 # How the names of inference networks start, see `evaluation.networks`.
 NETWORKS = ("teacher", "student")
 

@@ -1,0 +1,34 @@
+"""What a process does before it trains or evaluates: where it logs, what it logs first, its random state."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.utils import comm
+from fastreid.utils.collect_env import collect_env_info
+from fastreid.utils.env import seed_all_rng
+from fastreid.utils.logger import setup_logger
+
+
+def set_up(cfg: CfgNode, arguments: argparse.Namespace, folder: str | None) -> None:
+    """As fastreid's `default_setup`, which also writes config.yaml: here only an accepted training does.
+
+    Args:
+        cfg: is logged.
+        arguments: of the command line.
+        folder: that gets the log; None where nothing may be written.
+    """
+    if folder and comm.is_main_process():
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    logger = setup_logger(folder, distributed_rank=comm.get_rank())
+    logger.info(f"Rank of current process: {comm.get_rank()}. World size: {comm.get_world_size()}")
+    logger.info("Environment info:\n" + collect_env_info())
+    logger.info(f"Command line arguments: {arguments}")
+    if arguments.config_file:
+        text = Path(arguments.config_file).read_text()
+        logger.info(f"Contents of args.config_file={arguments.config_file}:\n{text}")
+    logger.info(f"Running with full config:\n{cfg}")
+    seed_all_rng()
+    if not arguments.eval_only:
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
