@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Callable
 
+import torch
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer
 from torch import nn
@@ -11,6 +12,8 @@ from torch import nn
 from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config, check_evaluation, load_config
 from mmt_plugin.config.architecture import MMT, SDA, is_a
+from mmt_plugin.config.load import written_keys
+from mmt_plugin.config.reads import recording
 from mmt_plugin.data.checks import check_test_sets
 from mmt_plugin.engine.evaluation import evaluate_networks
 from mmt_plugin.engine.loading import load_for_evaluation
@@ -93,7 +96,7 @@ def main(args: argparse.Namespace) -> dict:
     """The work of one process."""
     for name in args.imports:
         import_module_or_file(name)
-    cfg = load_checked_config(args)
+    cfg = recording(load_checked_config(args), written_keys(args.config_file, args.opts))
     if args.eval_only:
         set_up(cfg, args, folder=None)  # OUTPUT_DIR may be a run's, whose log this is no part of
         return evaluate(cfg)
@@ -103,6 +106,7 @@ def main(args: argparse.Namespace) -> dict:
         set_up(cfg, args, cfg.OUTPUT_DIR)
         if train := runner(cfg):
             return train(cfg, args.config_file, args.resume, args.allow_change)
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         trainer = FastreidTrainer(cfg)
         trainer.resume_or_load(resume=args.resume)
         record_recipe(cfg)

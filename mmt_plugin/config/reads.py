@@ -94,21 +94,26 @@ def unread_keys(cfg: RecordingConfig) -> list[str]:
     )
 
 
-def refuse_unread(cfg: RecordingConfig) -> None:
-    """Refuse what the user has set and the run, which is built, will never read; warn of what a base recipe
-    or a program has set.
+def refuse_unread(cfg: RecordingConfig, strict: bool = True) -> None:
+    """Refuse what the user has set and the run, which is built, will never read; tell what a base recipe or a
+    program has set.
+
+    Args:
+        cfg: with the notes of what was read.
+        strict: whether to refuse; else it is only told.
 
     Raises:
         ConfigError: naming the keys, and those that do it here.
     """
-    written, refused = cfg.__dict__["notes"].written, []
-    for key in unread_keys(cfg):
-        if written is not None and any(key == each or key.startswith(f"{each}.") for each in written):
-            refused.append(f"{key} is set, but this run never reads it: {instead_of(key)}")
-        else:
-            logger.warning(f"{key} is set, but this run never reads it: {instead_of(key)}")
+    unread = unread_keys(cfg)
+    written = (cfg.__dict__["notes"].written or ()) if strict else ()
+    refused = [key for key in unread if key in written]
     if refused:
-        raise ConfigError("\n".join(refused))
+        raise ConfigError(
+            "\n".join(f"{key} is set, but this run never reads it: {instead_of(key)}" for key in refused)
+        )
+    if unread:
+        logger.info(f"Set by a base recipe, but not read by this run: {', '.join(unread)}")
 
 
 def instead_of(key: str) -> str:

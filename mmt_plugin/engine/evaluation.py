@@ -8,6 +8,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,6 +29,30 @@ from mmt_plugin.retrieval import Labels, Measured, Method, evaluate
 from .features import reestimate_bn_statistics
 
 logger = logging.getLogger("fastreid.mmt")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an evaluation takes from a configuration, besides its model, images and loaders.
+
+    Attributes:
+        method: how galleries are ranked.
+        flip: whether features are averaged with the mirror image's.
+        statistics_of: data set on whose training images BN statistics are re-estimated first; "" for none.
+    """
+
+    method: Method
+    flip: bool
+    statistics_of: str
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "Settings":
+        precise_bn = cfg.TEST.PRECISE_BN
+        return cls(
+            Method.from_config(cfg.TEST),
+            cfg.TEST.FLIP.ENABLED,
+            precise_bn.DATASET if precise_bn.ENABLED else "",
+        )
 
 
 class EachNetwork(nn.Module):
@@ -128,11 +153,11 @@ def evaluate_networks(cfg: CfgNode, model: nn.Module) -> tuple[dict, dict[str, E
     names = network_names(model) if several else [""]
     networks = EachNetwork(model) if several else OneNetwork(model)
     chosen = int(model.inference_index) if several else 0
-    results, evaluators, counts = OrderedDict(), {}, {}
+    settings, results, evaluators, counts = Settings.from_config(cfg), OrderedDict(), {}, {}
     with target_statistics(cfg, model):
         for dataset in cfg.DATASETS.TESTS:
             loader, num_query = DefaultTrainer.build_test_loader(cfg, dataset)
-            evaluators[dataset] = evaluator = EachNetworkEvaluator(Method.from_config(cfg.TEST), num_query)
+            evaluators[dataset] = evaluator = EachNetworkEvaluator(settings.method, num_query)
             measured = _run(cfg, networks, dataset, loader, evaluator)
             if not measured:
                 continue
@@ -168,7 +193,7 @@ def _run(
 ) -> list[Measured]:
     """Show a test set to networks, under the BN statistics of its domain."""
     with route(domain_of(dataset, cfg)):
-        return inference_on_dataset(networks, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
+        return inference_on_dataset(networks, loader, evaluator, flip_test=Settings.from_config(cfg).flip)
 
 
 def _log(dataset: str, measured: dict[str, Measured]) -> None:
@@ -190,7 +215,8 @@ def target_statistics(cfg: CfgNode, model: nn.Module) -> Iterator[None]:
     Raises:
         ConfigError: the model is none of the plugin's.
     """
-    if not cfg.TEST.PRECISE_BN.ENABLED:
+    dataset = Settings.from_config(cfg).statistics_of
+    if not dataset:
         yield
         return
     if not isinstance(model, MutualMeanTeaching):
@@ -200,7 +226,7 @@ def target_statistics(cfg: CfgNode, model: nn.Module) -> Iterator[None]:
         )
     buffers = [buffer for layer in batch_norms(model.inference_networks) for buffer in layer.buffers()]
     before = [buffer.clone() for buffer in buffers]
-    items = training_items([cfg.TEST.PRECISE_BN.DATASET])
+    items = training_items([dataset])
     reestimate_bn_statistics(model, build_extraction_loader(cfg, items))
     try:
         yield

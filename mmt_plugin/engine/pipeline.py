@@ -11,15 +11,17 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from mmt_plugin.config import ConfigError, check_config, load_config
+from mmt_plugin.config.reads import recording
 from mmt_plugin.report.at_end import record_ranking, report
 from mmt_plugin.report.ranked_results import draw_results
 from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
 from mmt_plugin.runs.lock import locked
 from mmt_plugin.runs.recipe import check_allowed, recipe_changes
 from mmt_plugin.runs.record import make_folder, recorded_metrics, selection_rule, write_results
-from mmt_plugin.runs.run import Run, chosen_model
+from mmt_plugin.runs.run import Run, chosen_model, is_run
 from mmt_plugin.weights.network import CheckpointError
 
+from .acceptance import accept, rehearse
 from .trainer import MMTTrainer
 
 logger = logging.getLogger("fastreid.mmt")
@@ -56,7 +58,9 @@ def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str
     check_allowed(allow_change, resume)
     clustered = cfg.PSEUDO_LABELS.METHOD != "ground_truth"
     if clustered and cfg.MMT.SOURCE.PRETRAIN and not cfg.MMT.WEIGHTS:
-        cfg = cfg.clone()
+        cfg = recording(cfg).clone()
+        if not is_run(cfg.OUTPUT_DIR):
+            rehearse(cfg)
         cfg.defrost()
         seeds = cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
         cfg.MMT.WEIGHTS = tuple(
@@ -86,9 +90,11 @@ def train(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> dict:
     if resume and (recorded := recorded_metrics(cfg)) is not None:
         return recorded
     make_folder(cfg)
+    cfg = recording(cfg)
     start = time.perf_counter()
     with closing(MMTTrainer(cfg, allow_change)) as trainer:
         trainer.resume_or_load(resume)
+        accept(cfg, resumed=resume and is_run(cfg.OUTPUT_DIR))
         trainer.begin_record()
         if trainer.start_epoch < trainer.max_epoch:
             results = dict(trainer.train() or {})
@@ -131,7 +137,7 @@ def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:
     source.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, f"source_seed{seed}"))
     check_config(source)
     source.freeze()
-    return source
+    return recording(source, cfg.MMT.SOURCE.OPTS[::2])
 
 
 def _check_same_recipe(cfg: CfgNode, allow_change: Sequence[str]) -> None:

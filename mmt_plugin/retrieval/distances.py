@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array
 
 from mmt_plugin.pseudo_labels.inputs import as_feature_matrix
@@ -16,6 +17,8 @@ from mmt_plugin.pseudo_labels.neighbours.nearest import Neighbours, farthest_squ
 
 # Images whose distances to all others are made at once.
 BLOCK = 256
+# How far a squared length of 1 may be off by rounding.
+UNIT = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +117,17 @@ class ImageDistances:
 
 
 def _squared(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances, never below 0."""
-    distances = some @ others.T
+    """Squared Euclidean distances, never below 0.
+
+    Of unit vectors they are 2 - 2 cos: adding measured lengths would add their rounding errors, which is
+    enough to change the order where all images look alike.
+    """
+    distances = (torch.from_numpy(some) @ torch.from_numpy(others).T).numpy()
     distances *= -2
-    distances += np.einsum("nd,nd->n", some, some)[:, None]
-    distances += np.einsum("nd,nd->n", others, others)
+    lengths, other_lengths = (np.einsum("nd,nd->n", each, each) for each in (some, others))
+    if max(np.abs(each - 1).max(initial=0) for each in (lengths, other_lengths)) < UNIT:
+        distances += 2
+    else:
+        distances += lengths[:, None]
+        distances += other_lengths
     return np.maximum(distances, 0, out=distances)

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-import torch
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 from fastreid.utils.collect_env import collect_env_info
@@ -30,5 +29,3 @@ def set_up(cfg: CfgNode, arguments: argparse.Namespace, folder: str | None) -> N
         logger.info(f"Contents of args.config_file={arguments.config_file}:\n{text}")
     logger.info(f"Running with full config:\n{cfg}")
     seed_all_rng()
-    if not arguments.eval_only:
-        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK

@@ -5,6 +5,7 @@ bit.
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from fastreid.engine import DefaultTrainer, hooks
 from fastreid.utils import comm
 from fastreid.utils.env import seed_all_rng
@@ -46,6 +47,7 @@ class ResumableTrainer(DefaultTrainer):
         """
         cfg = self.cfg
         keep_freed_memory(self.raw_model.device)
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         self.start_epoch, self.start_step, self.max_epoch = 0, 0, cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.stop = StopHook()
