@@ -9,6 +9,7 @@ from .system.devices import batch_device, cpu_has_bfloat16
 from .system.files import replace_when_complete
 from .system.images import read_image
 from .system.launch import broadcast_buffers, launch
+from .system.signals import leave_signals_to_the_main_process
 from .weights.backbones import PretrainedError, is_needed, load_pretrained
 from .weights.download import load_from_url, put_it_there
 from .weights.files import load_weights
@@ -35,6 +36,7 @@ PARTS = Parts(
     is_needed=is_needed,
     replace_when_complete=replace_when_complete,
     read_image=read_image,
+    leave_signals=leave_signals_to_the_main_process,
     batch_device=batch_device,
     cpu_has_bfloat16=cpu_has_bfloat16,
     broadcast_buffers=broadcast_buffers,

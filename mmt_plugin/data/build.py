@@ -15,6 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from mmt_plugin.errors import DataError
 from mmt_plugin.system.devices import batch_device
+from mmt_plugin.system.signals import leave_signals_to_the_main_process
 
 from .cache import CachedFiles, is_cachable
 from .dataset import (
@@ -25,7 +26,6 @@ from .dataset import (
     TrainImages,
 )
 from .erasing import erase
-from .processes import leave_ctrl_c_to_the_main_process
 from .samplers import IdentityBatchSampler, ShuffledBatchSampler
 from .transforms import build_test_transform, build_train_transform
 from .unreadable import UnreadableImages, collate, unreadable_rows
@@ -125,7 +125,7 @@ def make_loader(dataset: Dataset, batch_sampler: Sampler, cfg: CfgNode) -> DataL
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=collate,
-        worker_init_fn=leave_ctrl_c_to_the_main_process,
+        worker_init_fn=leave_signals_to_the_main_process,
         generator=torch.Generator().manual_seed(cfg.SEED),
         pin_memory=torch.device(cfg.MODEL.DEVICE).type == "cuda",
     )

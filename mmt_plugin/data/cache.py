@@ -29,9 +29,10 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mmt_plugin.system.files import replace_when_complete, reserve
+from mmt_plugin.system.signals import leave_signals_to_the_main_process
 
 from .dataset import DatasetError, ImageFiles
-from .processes import leave_ctrl_c_to_the_main_process, only_writer
+from .processes import only_writer
 
 logger = logging.getLogger("fastreid.mmt.data")
 
@@ -114,7 +115,7 @@ class CachedFiles(ImageFiles):
             _Rows(self.files, missing.tolist(), self.shape[1:]),
             batch_size=READ_AT_ONCE,
             num_workers=workers,
-            worker_init_fn=leave_ctrl_c_to_the_main_process,
+            worker_init_fn=leave_signals_to_the_main_process,
         )
         found = np.empty(len(missing), dtype=rows.dtype)
         done = synced = 0

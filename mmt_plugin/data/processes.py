@@ -1,7 +1,6 @@
 """What processes that work on the same data do for each other."""
 
 import logging
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +23,3 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def leave_ctrl_c_to_the_main_process(_: int) -> None:
-    """Keep a loader worker working while the main process, which a terminal's Ctrl-C reaches as well,
-    finishes the iteration.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -70,6 +70,7 @@ class MMTTrainer(ResumableTrainer):
         items = training_items(
             cfg.DATASETS.TARGETS if clustered else cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL
         )
+        self.num_target = len(items)
         check_test_sets(cfg.DATASETS.TESTS)
         self.source_items = (
             training_items(cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL) if cfg.MMT.JOINT.ENABLED else []
@@ -145,7 +146,7 @@ class MMTTrainer(ResumableTrainer):
         ret = [
             hooks.IterationTimer(),
             self.run_state,
-            SourceClassesHook(cfg, self.source_items) if self.source_items else None,
+            SourceClassesHook(cfg, self.source_items, self.num_target) if self.source_items else None,
             self.label_hook,
             LabelNoiseHook(self.label_hook.truth) if clustered and cfg.REPORT.LABEL_NOISE else None,
             TrainingTimeHook(),

@@ -65,6 +65,7 @@ def _build_train_loader(
         batch_sampler=BatchSampler(sampler, total_batch_size // comm.get_world_size(), True),
         num_workers=num_workers,
         collate_fn=collate,
+        worker_init_fn=parts.given.leave_signals,
         pin_memory=True,
     )
 
@@ -83,6 +84,7 @@ def _build_test_loader(
         batch_sampler=BatchSampler(sampler, max(1, test_batch_size // comm.get_world_size()), False),
         num_workers=num_workers,
         collate_fn=collate,
+        worker_init_fn=parts.given.leave_signals,
         pin_memory=True,
     )
     return loader, num_query

@@ -18,6 +18,7 @@ class Parts:
         is_needed: whether a network cannot do without the weight of that name.
         replace_when_complete: (path, mode) -> a context with a file that takes its name once it is whole.
         read_image: (path) -> an RGB image, or UnreadableImageError.
+        leave_signals: (worker number) makes a loader worker leave signals to its main process.
         batch_device: (MODEL.DEVICE, local rank) -> the device of this process.
         cpu_has_bfloat16: whether the CPU computes in bfloat16.
         broadcast_buffers: (model) gives every rank the buffers of rank 0.
@@ -38,6 +39,7 @@ class Parts:
     is_needed: Callable
     replace_when_complete: Callable
     read_image: Callable
+    leave_signals: Callable
     batch_device: Callable
     cpu_has_bfloat16: Callable
     broadcast_buffers: Callable

@@ -2,6 +2,8 @@
 classes.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode, configurable
@@ -30,7 +32,7 @@ class ClusterHead(EmbeddingHead):
         """
         super().__init__(**kwargs)
         self.dropout = nn.Dropout(dropout)
-        self._initialise(self.weight.data)
+        self._initialise(self.weight.data, len(self.weight))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -40,9 +42,16 @@ class ClusterHead(EmbeddingHead):
     def num_classes(self) -> int:
         return self.weight.shape[0]
 
-    def set_num_classes(self, num_classes: int) -> None:
-        """Start over with a freshly initialised classifier of C rows."""
-        self.set_classifier(self._initialise(torch.empty(num_classes, self.weight.shape[1])))
+    def set_num_classes(self, num_classes: int, among: int | None = None) -> None:
+        """Start over with a freshly initialised classifier of C rows.
+
+        Args:
+            num_classes: C.
+            among: rows of the classifier that these are a part of, on which the size of a margin classifier's
+                fresh weights depends; by default C.
+        """
+        rows = torch.empty(num_classes, self.weight.shape[1])
+        self.set_classifier(self._initialise(rows, among or num_classes))
 
     def set_classifier(self, rows: Tensor) -> None:
         """Replace the classifier by the given rows, C x D.
@@ -85,10 +94,11 @@ class ClusterHead(EmbeddingHead):
     def _has_margin(self) -> bool:
         return type(self.cls_layer) is not any_softmax.Linear
 
-    def _initialise(self, rows: Tensor) -> Tensor:
+    def _initialise(self, rows: Tensor, among: int) -> Tensor:
         """Fresh rows, as the published codes have them for either kind of classifier, in place."""
-        if self._has_margin:
-            return nn.init.xavier_uniform_(rows)
+        if self._has_margin:  # Xavier's uniform distribution, of a matrix with so many rows
+            bound = math.sqrt(6 / (rows.shape[1] + among)) if among else 0.0
+            return nn.init.uniform_(rows, -bound, bound)
         return nn.init.normal_(rows, std=CLASSIFIER_STD)
 
     def _classify(self, embeddings: Tensor, targets: Tensor | None) -> Tensor:

@@ -16,6 +16,7 @@ from torch import nn
 from mmt_plugin.errors import UserError
 
 from .devices import batch_device
+from .signals import heeded
 
 GRACE_SECONDS = 15
 
@@ -79,7 +80,7 @@ def launch(
 
 @contextmanager
 def _passing_on_signals(pids: list[int]) -> Iterator[list[int]]:
-    """Let the processes of a run, not the one that waits for them, react to Ctrl-C and SIGTERM.
+    """Let the processes of a run, not the one that waits for them, react to signals that ask it to stop.
 
     Yields:
         The signals received so far.
@@ -93,7 +94,7 @@ def _passing_on_signals(pids: list[int]) -> Iterator[list[int]]:
                 # A terminal's Ctrl-C reaches the processes directly; a second one would end them at once.
                 os.kill(pid, signal.SIGTERM)
 
-    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, pass_on) for number in heeded()}
     try:
         yield received
     finally:

@@ -25,8 +25,15 @@ class SourceClassesHook(HookBase):
     From then on they are trained like any other weight; a resumed run finds them in its checkpoint.
     """
 
-    def __init__(self, cfg: CfgNode, items: list[Item]):
-        self.cfg, self.items = cfg, items
+    def __init__(self, cfg: CfgNode, items: list[Item], num_target: int):
+        """
+        Args:
+            cfg: the run's configuration.
+            items: the source's training images.
+            num_target: training images of the target. The published classifier has a row for each of them
+                behind the source's, which random rows are drawn as a part of.
+        """
+        self.cfg, self.items, self.num_target = cfg, items, num_target
         self.labels = dense_ids([item[1] for item in items])
 
     def before_train(self) -> None:
@@ -37,7 +44,9 @@ class SourceClassesHook(HookBase):
         if self.cfg.MMT.CLASSIFIER != "weights":
             model.reset_memories(torch.arange(num_classes), F.normalize(self._rows_of_memories(), dim=2))
         elif rows == "random":
-            model.set_classifiers(None, num_classes)
+            for student in model.students:
+                student.heads.set_num_classes(num_classes, among=num_classes + self.num_target)
+            model.copy_students_to_teachers()
         elif rows == "centroids":
             model.set_classifiers(centroids_of(self.labels, self._features().mean(dim=0)), num_classes)
         else:

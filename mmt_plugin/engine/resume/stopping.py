@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run that is asked to stop writes a checkpoint first."""
+"""Ctrl-C, SIGTERM and SIGHUP: a run that is asked to stop writes a checkpoint first."""
 
 import logging
 import signal
@@ -13,14 +13,14 @@ import torch.distributed as dist
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 
+from mmt_plugin.system.signals import heeded
+
 from .checkpointer import STOPPED
 from .run_state import generators, set_generators
 
 logger = logging.getLogger("fastreid.mmt")
 
 T = TypeVar("T")
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
@@ -48,7 +48,7 @@ class StopHook(HookBase):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        previous = {number: signal.signal(number, self._receive) for number in heeded()}
         previous[signal.SIGCHLD] = signal.getsignal(signal.SIGCHLD)
         try:
             yield
@@ -62,7 +62,7 @@ class StopHook(HookBase):
         if self._signal:
             return
         self._signal = number
-        # Loader workers that were asked to stop, too, are gone: torch must not raise an error in mid-step.
+        # Where loader workers are gone, too, torch must not raise an error in mid-step.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if self._at_once:
             raise Stopped(number)
@@ -74,10 +74,11 @@ class StopHook(HookBase):
         Args:
             steps: iterations of this epoch that are done.
         """
+        before = generators()
         if comm.get_world_size() > 1:
             yield  # one process alone must not leave what all do together
+            self._leave_together(steps, before)
             return
-        before = generators()
         try:
             self._at_once = True
             if self._signal:
@@ -93,6 +94,12 @@ class StopHook(HookBase):
             raise Stopped(self._signal) from error
         finally:
             self._at_once = False
+
+    def _leave_together(self, steps: int, before: dict) -> None:
+        if self._agreed():
+            set_generators(before)
+            self._save(steps)
+            raise Stopped(self._signal)
 
     def until_stopped(self, batches: Iterator[T]) -> Iterator[T]:
         """The same batches; where their workers were asked to stop, too, and are gone, stop before the
