@@ -97,7 +97,7 @@ class ClusterHead(EmbeddingHead):
     def _initialise(self, rows: Tensor, among: int) -> Tensor:
         """Fresh rows, as the published codes have them for either kind of classifier, in place."""
         if self._has_margin:  # Xavier's uniform distribution, of a matrix with so many rows
-            bound = math.sqrt(6 / (rows.shape[1] + among)) if among else 0.0
+            bound = math.sqrt(3) * math.sqrt(2 / (rows.shape[1] + among))
             return nn.init.uniform_(rows, -bound, bound)
         return nn.init.normal_(rows, std=CLASSIFIER_STD)
 

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -147,10 +148,23 @@ def test_the_last_checkpoints_are_kept(saved):
 
 @pytest.mark.fault
 def test_leftovers_of_a_killed_writer_are_removed(saved, observe):
-    leftover = Path(saved.save_dir, "model_0001.pth.4242.unfinished")
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    leftover = Path(saved.save_dir, f"model_0001.pth.{ended.pid}.unfinished")
     leftover.write_bytes(b"half")
+    export = Path(saved.save_dir, f"export_onnx.{ended.pid}.unfinished")
+    export.mkdir()
+    (export / "model.onnx").write_bytes(b"half")
+    own = Path(saved.save_dir, f"results.json.{os.getpid()}.unfinished")
+    own.write_bytes(b"of an earlier process of this number")
+    going_on = Path(saved.save_dir, f"export_onnx.{os.getppid()}.unfinished")
+    going_on.mkdir()
     with locked(saved.save_dir):
         assert not leftover.exists()
+        assert not export.exists()
+        assert not own.exists()
+        assert going_on.exists()  # its process lives
+    observe("unfinished folder of a killed export", "deleted when the run is resumed")
     observe("unfinished file of a killed process", "deleted when the run is resumed")
 
 

@@ -147,3 +147,23 @@ def test_rho_radius_is_frozen_after_the_first_epoch(tiny_config, monkeypatch):
     monkeypatch.setattr(label_hook, "extract_features", lambda *_: features(0.1).expand(2, 60, 16))
     hook.before_epoch()
     assert hook.labels.eps == first
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_mean_of_the_networks_features_is_clustered_normalised_where_the_config_says_so(
+    make_hook, monkeypatch, normalize
+):
+    hook = make_hook([], PSEUDO_LABELS__NORMALIZE=normalize)
+    networks = torch.randn(2, 60, 6, generator=torch.Generator().manual_seed(0))
+    clustered = []
+
+    def cluster(features, *_, **__):
+        clustered.append(features)
+        return labels_of(np.arange(60) % 10)
+
+    monkeypatch.setattr(label_hook, "extract_features", lambda *_: networks)
+    monkeypatch.setattr(label_hook, "cluster", cluster)
+    hook.before_epoch()
+    mean = (networks[0] + networks[1]) / 2
+    expected = mean / mean.norm(dim=1, keepdim=True) if normalize else mean
+    torch.testing.assert_close(clustered[0], expected)

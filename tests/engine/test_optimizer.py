@@ -5,7 +5,8 @@ import torch
 from fastreid.modeling.meta_arch import build_model
 from fastreid.solver.build import get_default_optimizer_params
 
-from mmt_plugin.engine.optimizer import build_optimizer, forget_moments
+from mmt_plugin.config.checks import OPTIMIZERS
+from mmt_plugin.engine.optimizer import FUSED, build_optimizer, forget_moments, load_moments
 
 
 def settings(optimizer) -> dict[int, tuple]:
@@ -90,3 +91,70 @@ def test_state_is_of_live_classes_only(tiny_config):
         assert all(network.heads.weight.shape == (classes, size) for network in model.teachers)
         kept = sum(state["exp_avg"].numel() for state in optimizer.state.values())
         assert kept == sum(p.numel() for p in model.students.parameters() if p.requires_grad)
+
+
+def trained(name: str, sizes=((5, 3), (4, 2))) -> tuple[torch.optim.Optimizer, list[torch.nn.Parameter]]:
+    """One of torch's optimisers after two steps."""
+    torch.manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(size)) for size in sizes]
+    extra = {"momentum": 0.9} if name == "SGD" else {}
+    fused = {"fused": True} if name in FUSED else {}
+    optimizer = getattr(torch.optim, name)(weights, lr=0.01, **extra, **fused)
+    for _ in range(2):
+        step(optimizer, weights)
+    return optimizer, weights
+
+
+def step(optimizer, weights) -> None:
+    optimizer.zero_grad()
+    sum(weight.square().sum() for weight in weights).backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_forgets_one_parameter_or_all_and_goes_on(name):
+    """A parameter that is forgotten moves like one never seen; others keep their moments."""
+    for forgotten in (slice(0, 1), slice(0, 2)):
+        optimizer, weights = trained(name)
+        for weight in weights[forgotten]:
+            weight.data = torch.randn(6, weight.shape[1])
+        fresh = [torch.nn.Parameter(weight.data.clone()) for weight in weights]
+        other = type(optimizer)([{**optimizer.param_groups[0], "params": fresh}])
+        state = {key: value.clone() for key, value in optimizer.state[weights[1]].items()}
+        forget_moments(optimizer, None if forgotten.stop == 2 else weights[:1])
+        if forgotten.stop == 1:
+            assert all(torch.equal(value, optimizer.state[weights[1]][key]) for key, value in state.items())
+        step(optimizer, weights)
+        step(other, fresh)
+        for weight, expected in zip(weights[forgotten], fresh[forgotten], strict=True):
+            torch.testing.assert_close(weight.data, expected.data)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rows_that_stay_keep_their_state_beside_new_ones(name):
+    optimizer, weights = trained(name)
+    before = {key: value.clone() for key, value in optimizer.state[weights[0]].items()}
+    weights[0].data = torch.cat([weights[0].data[:2], torch.randn(7, 3)])
+    forget_moments(optimizer, weights[:1], keep=2)
+    after = optimizer.state[weights[0]]
+    of_rows = [key for key, value in before.items() if value.dim() == 2 and len(value) == 5]
+    assert of_rows
+    assert after.keys() == before.keys()
+    for key, value in before.items():
+        if key in of_rows:
+            assert torch.equal(after[key][:2], value[:2]), key
+            assert torch.equal(
+                after[key][2:], torch.full_like(after[key][2:], 0.01 * (key == "step_size"))
+            ), key
+        else:
+            assert torch.equal(after[key], value), key
+    step(optimizer, weights)
+    assert all(torch.isfinite(weight).all() for weight in weights)
+
+
+def test_settings_are_those_of_the_config_moments_those_of_the_checkpoint():
+    optimizer, weights = trained("Adam")
+    other = torch.optim.Adam(weights, lr=0.5, weight_decay=0.1)
+    load_moments(other, optimizer.state_dict())
+    assert (other.param_groups[0]["lr"], other.param_groups[0]["weight_decay"]) == (0.5, 0.1)
+    assert torch.equal(other.state[weights[0]]["exp_avg"], optimizer.state[weights[0]]["exp_avg"])

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fastreid.utils.events import EventStorage
 
 from mmt_plugin.data.build import build_extraction_loader, training_items
 from mmt_plugin.data.joint import build_joint_loader
@@ -185,3 +186,34 @@ def test_unsupervised_learning_needs_no_source(tiny_config):
         DATASETS__NAMES=(), MMT__SOURCE__PRETRAIN=False, MMT__SOURCE__CONFIG_FILE="", TEST__EVAL_PERIOD=2
     )
     assert np.isfinite(train(cfg, resume=False)["mAP"])
+
+
+def test_random_source_rows_are_drawn_as_part_of_the_published_classifier(plus_config):
+    """Xavier's bound for a row of every source class and every target image: sqrt(6 / (D + S + N))."""
+    trainer = MMTTrainer(plus_config(MMT__JOINT__ROWS="random"))
+    start_source_classes(trainer)
+    model = trainer.raw_model
+    rows = model.students[0].heads.weight.data
+    bound = (6 / (rows.shape[1] + SOURCE_CLASSES + 60)) ** 0.5
+    assert 0.98 * bound < rows.abs().max() <= bound
+    for student, teacher in zip(model.students, model.teachers, strict=True):
+        assert torch.equal(student.heads.weight, teacher.heads.weight)
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+def test_source_rows_keep_their_moments_when_the_clusters_change(plus_config, optimizer):
+    trainer = MMTTrainer(
+        plus_config(
+            SOLVER__MAX_EPOCH=1, TEST__EVAL_PERIOD=-1, MMT__RESET_OPTIMIZER=False, SOLVER__OPT=optimizer
+        )
+    )
+    trainer.train()
+    weight = trainer.raw_model.students[0].heads.weight
+    name = "exp_avg" if optimizer == "Adam" else "momentum_buffer"
+    before = trainer.optimizer.state[weight][name].clone()
+    trainer.storage = EventStorage()
+    trainer.restart_classifiers(np.ones((3, before.shape[1]), dtype=np.float32), 3)
+    after = trainer.optimizer.state[weight][name]
+    assert before[:SOURCE_CLASSES].abs().sum() > 0
+    assert torch.equal(after[:SOURCE_CLASSES], before[:SOURCE_CLASSES])
+    assert torch.equal(after[SOURCE_CLASSES:], torch.zeros(3, before.shape[1]))

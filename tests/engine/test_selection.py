@@ -9,7 +9,8 @@ import pytest
 import torch
 from fastreid.utils.events import EventStorage
 
-from mmt_plugin.engine.hooks.selection import StableSelectionHook
+from mmt_plugin.engine import MMTTrainer, load_for_evaluation
+from mmt_plugin.engine.hooks.selection import BestModelHook, StableSelectionHook
 from mmt_plugin.engine.pipeline import train
 from mmt_plugin.weights.network import load_file
 
@@ -143,3 +144,30 @@ def test_a_run_with_a_test_set_has_the_measures_too(tiny_config):
     assert results["metrics"]["mAP"] > 0
     assert {"stability", "silhouette", "twin_agreement", "cross_camera"} <= results["label_free"].keys()
     assert results["selected_epoch"] == 2
+
+
+@pytest.mark.parametrize("rule", ["stable", "best"])
+def test_what_is_recorded_is_of_the_chosen_model(tiny_config, monkeypatch, rule):
+    """The first of three epochs is made the best, of the second network where the rule may choose one."""
+    keys = {"MMT__SELECTION__DATASET": "SynthMetro"} if rule == "best" else {}
+    cfg = tiny_config(MMT__SELECTION__RULE=rule, SOLVER__MAX_EPOCH=3, TEST__EVAL_PERIOD=1, **keys)
+    consider, known = BestModelHook.consider, []
+
+    def first(hook, score, epoch, reason):
+        if rule == "best":
+            hook.trainer.raw_model.inference_index.fill_(1 - epoch % 2)
+        known.append(hook._findings())
+        consider(hook, 1.0 / (epoch + 1), epoch, reason)
+
+    monkeypatch.setattr(BestModelHook, "consider", first)
+    metrics = train(cfg, resume=False)
+    results = json.loads(Path(cfg.OUTPUT_DIR, "results.json").read_text())
+    assert results["selected_epoch"] == 1
+    assert {name: results[name] for name in ("clusters", "label_free")} == known[0] != known[-1]
+
+    cfg.MODEL.WEIGHTS = str(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    model = load_for_evaluation(cfg)
+    assert int(model.inference_index) == (rule == "best")
+    assert results["metrics"] == metrics == MMTTrainer.test(cfg, model)
+    epochs = [record["teacher1/mAP"] for record in records(cfg.OUTPUT_DIR) if "teacher1/mAP" in record]
+    assert metrics["teacher1/mAP"] == epochs[0] != epochs[-1]

@@ -91,3 +91,44 @@ def test_cosine_schedule_of_a_long_run_is_left_alone(cfg):
     cfg.SOLVER.SCHED, cfg.SOLVER.MAX_EPOCH = "CosineAnnealingLR", 5
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     assert build_lr_scheduler(cfg, optimizer, iters_per_epoch=10)["lr_sched"].T_max == 5
+
+
+def test_layers_that_were_released_stay_so_after_a_resume(cfg, network):
+    cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER.FREEZE_ITERS, cfg.SOLVER.OPT = ["0"], 2, "SGD"
+
+    def moved(optimizer) -> list[bool]:
+        """Whether the first and the last layer's weights move in a step."""
+        before = [network[i].weight.detach().clone() for i in (0, 2)]
+        steps(network, optimizer, 1)
+        return [not torch.equal(w, network[i].weight) for w, i in zip(before, (0, 2), strict=True)]
+
+    optimizer = build_optimizer(cfg, network, contiguous=False)[0]
+    assert moved(optimizer) == [False, True]
+    resumed = build_optimizer(cfg, network, contiguous=False)[0]
+    resumed.load_state_dict(optimizer.state_dict())
+    assert [moved(resumed) for _ in range(2)] == [[False, True], [True, True]]
+
+
+def test_a_cosine_that_is_resumed_for_longer_follows_the_longer_run(cfg):
+    cfg.SOLVER.SCHED, cfg.SOLVER.WARMUP_ITERS = "CosineAnnealingLR", 0
+
+    def start(epochs):
+        cfg.SOLVER.MAX_EPOCH = epochs
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        return optimizer, build_lr_scheduler(cfg, optimizer, iters_per_epoch=10)["lr_sched"]
+
+    def rates(optimizer, schedule, count):
+        found = []
+        for _ in range(count):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        return found
+
+    stopped = start(4)
+    rates(*stopped, 3)
+    for epochs in (4, 8):
+        resumed = start(epochs)
+        for part, of_the_stopped in zip(resumed, stopped, strict=True):
+            part.load_state_dict(of_the_stopped.state_dict())
+        assert rates(*resumed, epochs - 3) == pytest.approx(rates(*start(epochs), epochs)[3:])

@@ -79,3 +79,25 @@ def test_finished_runs_record_what_they_are(tiny_config):
     assert run["recipe"] == recipe_digest(cfg)
     write_results(cfg, "evaluation.json", {"mAP": 1.0}, 0.0)
     assert json.loads(Path(cfg.OUTPUT_DIR, "evaluation.json").read_text())["run"] == run
+
+
+def test_where_files_lie_does_not_make_another_recipe_and_what_is_in_them_does(tiny_config, tmp_path):
+    def digest(folder, content, **keys):
+        path = tmp_path / folder / "weights.pth"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        targets = (f"folder:{tmp_path / folder}/crops",)
+        return recipe_digest(
+            tiny_config(
+                DATASETS__TARGETS=targets,
+                DATALOADER__CACHE=str(tmp_path / folder),
+                MODEL__BACKBONE__PRETRAIN_PATH=str(path),
+                MMT__WEIGHTS=(str(path), str(path)),
+                **keys,
+            )
+        )
+
+    assert digest("a", b"1") == digest("b", b"1") != digest("c", b"2")
+    assert digest("a", b"1", MMT__SOURCE__OPTS=["DATALOADER.NUM_WORKERS", 3]) == digest("b", b"1")
+    assert digest("a", b"1", MMT__SOURCE__OPTS=["SOLVER.MAX_EPOCH", 3]) != digest("b", b"1")
+    assert recipe_digest(tiny_config()) != recipe_digest(tiny_config(), [{"change": "a"}])

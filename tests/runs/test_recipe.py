@@ -39,3 +39,16 @@ def test_a_key_that_is_gone_is_named(dumped):
     older = yaml.safe_load(dumped())
     older["MMT"]["FORMER"] = 3
     assert recipe_changes(yaml.safe_dump(older), dumped()) == ["MMT.FORMER 3 -> None"]
+
+
+def test_where_own_crops_lie_is_no_change(dumped):
+    here, moved, other = (dumped(DATASETS__TARGETS=(f"folder:/{path}",)) for path in ("a/x", "b/c/x", "a/y"))
+    assert recipe_changes(here, moved) == []
+    assert len(recipe_changes(here, other)) == 1
+    assert recipe_changes(dumped(), dumped(DATALOADER__CACHE="/somewhere")) == []
+
+
+def test_an_allowed_change_does_not_count(dumped):
+    changed = dumped(MMT__EMA__ALPHA=0.5, SOLVER__BASE_LR=0.1)
+    changes = recipe_changes(dumped(), changed, allowed=["SOLVER.BASE_LR"])
+    assert changes == ["MMT.EMA.ALPHA 0.98 -> 0.5"]
