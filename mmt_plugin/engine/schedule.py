@@ -40,14 +40,14 @@ class Schedule:
         cfg.defrost()
         cfg.SOLVER.WARMUP_ITERS = self.warmup
         self.schedulers = build.build_lr_scheduler(cfg, optimizer, 1 if self.by_epoch else iters_per_epoch)
-        self._groups = optimizer.param_groups
+        self._optimizer = optimizer
         if self.ahead and self.warmup:
             self._move("warmup_sched")
 
     @property
     def rate(self) -> float:
         """The learning rate of most parameters."""
-        return max(self._groups, key=lambda group: len(group["params"]))["lr"]
+        return max(self._optimizer.param_groups, key=lambda group: len(group["params"]))["lr"]
 
     def after_step(self, iteration: int) -> None:
         """An iteration, counted from 0, is done."""

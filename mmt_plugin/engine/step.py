@@ -44,9 +44,12 @@ class TrainingStep(SimpleTrainer):
         self.last_was_skipped = False
 
     def begin_epoch(self, epoch: int, steps_done: int) -> None:
-        """Count the skipped steps of an epoch, some of whose steps may be done already, from zero."""
+        """Count the skipped steps of an epoch, from zero, or from what was recorded of those that are done."""
         self.epoch, self.bad_steps, self._is_first = epoch, 0, steps_done == 0
-        if self.limit:
+        if self.limit and steps_done:
+            recorded, _ = get_event_storage().latest().get("skipped_steps", (0, -1))
+            self.bad_steps = int(recorded)
+        elif self.limit:
             self._record_skipped()
 
     def run_step(self) -> None:

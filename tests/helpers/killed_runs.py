@@ -170,7 +170,8 @@ def _content(file: Path) -> object:
         return checkpoint
     if file.name == "metrics.json":
         lines = [json.loads(line) for line in file.read_text().splitlines()]
-        return [{name: value for name, value in line.items() if not CLOCK.fullmatch(name)} for line in lines]
+        told = [{name: value for name, value in line.items() if not CLOCK.fullmatch(name)} for line in lines]
+        return [line for line in told if line.keys() != {"iteration"}]
     if file.name == "results.json":
         return {name: value for name, value in json.loads(file.read_text()).items() if name != "minutes"}
     return file.read_bytes()

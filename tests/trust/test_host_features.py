@@ -14,10 +14,10 @@ from mmt_plugin.engine.step import TrainingStep
 
 pytestmark = pytest.mark.fault
 
-STOP_AFTER = 4  # iterations of the second epoch are done: 2 of 3
+STOP_AFTER = 2  # the first iteration of the second epoch
 COMMON = {
-    "SOLVER__ITERS_PER_EPOCH": 3,
-    "SOLVER__MAX_EPOCH": 3,
+    "SOLVER__ITERS_PER_EPOCH": 2,
+    "SOLVER__MAX_EPOCH": 2,
     "SOLVER__CHECKPOINT_PERIOD": 0,
     "TEST__EVAL_PERIOD": -1,
     "MMT__SOURCE__PRETRAIN": False,
@@ -29,13 +29,11 @@ FEATURES = {
         "plaza2metro_mmt",
         {
             "MODEL__FREEZE_LAYERS": ["backbone"],
-            "SOLVER__FREEZE_ITERS": STOP_AFTER + 2,
+            "SOLVER__FREEZE_ITERS": STOP_AFTER + 1,
             "SOLVER__SCHED": "CosineAnnealingLR",
-            "SOLVER__WARMUP_EPOCHS": 2.0,
+            "SOLVER__WARMUP_EPOCHS": 1.0,
             "SOLVER__WARMUP_STEP": "before_epoch",
             "SOLVER__CLIP_GRADIENTS__ENABLED": True,
-            "MODEL__BACKBONE__NAME": "build_resnet_backbone",
-            "MODEL__BACKBONE__DEPTH": "18x",
             "MODEL__BACKBONE__GRADIENT_CHECKPOINTING": True,
             "SOLVER__AMP__ENABLED": True,
         },
@@ -48,7 +46,7 @@ FEATURES = {
             "SOLVER__ON_BAD_STEP": "skip",
             "DATALOADER__ON_BAD_IMAGE": "skip",
             "DATALOADER__CACHE": "cache",
-            "SOLVER__WARMUP_ITERS": 5,
+            "SOLVER__WARMUP_ITERS": 3,
             "SOLVER__STEPS": [1],
         },
     ),
@@ -56,7 +54,7 @@ FEATURES = {
         "plaza2metro_mmt",
         {
             "SOLVER__OPT": "Adagrad",
-            "SOLVER__DELAY_EPOCHS": 2,
+            "SOLVER__DELAY_EPOCHS": 1,
             "SOLVER__STEPS": [1],
             "MODEL__HEADS__DROPOUT": 0.3,
             "MMT__EMA__BN_STATISTICS": "student",

@@ -11,8 +11,28 @@ logger = logging.getLogger("fastreid.mmt")
 class UnreadableHook(HookBase):
     """Say at the end of an epoch how many training images were skipped, and which."""
 
+    def __init__(self) -> None:
+        self._resumed: list[list[int]] = []
+        self._counted: list[list[int]] = []
+
+    def before_epoch(self) -> None:
+        if self.trainer.steps_done and self._resumed:  # within an epoch
+            for skipped, indices in zip(self.trainer.data_loader.skipped, self._resumed, strict=True):
+                skipped.add(indices)
+        self._resumed, self._counted = [], []
+
+    def state_dict(self) -> dict:
+        """What this epoch has met so far, and after its last iteration all."""
+        return {"indices": self._counted or self._met()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._resumed = state["indices"]
+
+    def _met(self) -> list[list[int]]:
+        return [sorted(skipped.indices) for skipped in self.trainer.data_loader.skipped]
+
     def after_epoch(self) -> None:
-        count = 0
+        count, self._counted = 0, self._met()
         for skipped in self.trainer.data_loader.skipped:
             for indices in comm.all_gather(skipped.indices):
                 skipped.add(indices)

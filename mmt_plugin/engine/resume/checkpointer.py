@@ -24,7 +24,7 @@ from mmt_plugin.weights.network import CheckpointError, load_file, match_keys
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 # What a run may have switched on since its checkpoint was written.
-OPTIONAL = ("grad_scaler", "LabelNoiseHook")
+OPTIONAL = ("grad_scaler", "LabelNoiseHook", "UnreadableHook")
 # Checkpoints with names of their own: the best model, and a run that was asked to stop.
 BEST, STOPPED = Path(BEST_MODEL).stem, Path(STOPPED_MODEL).stem
 PERIODIC = re.compile(r"model_\d{4,}\.pth")
