@@ -44,7 +44,7 @@ class TrainingStep(SimpleTrainer):
         self.last_was_skipped = False
 
     def begin_epoch(self, epoch: int, steps_done: int) -> None:
-        """Count the skipped steps of an epoch, from zero, or from what was recorded of those that are done."""
+        """Count the skipped steps of an epoch: from zero, or from those of the steps that are done."""
         self.epoch, self.bad_steps, self._is_first = epoch, 0, steps_done == 0
         if self.limit and steps_done:
             recorded, _ = get_event_storage().latest().get("skipped_steps", (0, -1))
@@ -160,7 +160,7 @@ class TrainingStep(SimpleTrainer):
             raise NotFiniteError(
                 f"{where}{many}. The images of the batch: {files}. The last checkpoint is from before; lower "
                 "SOLVER.BASE_LR, switch SOLVER.AMP.ENABLED off, or, for single bad batches, set "
-                "SOLVER.ON_BAD_STEP to 'skip'"
+                "SOLVER.ON_BAD_STEP to 'skip', and go on with --resume --allow-change and the name of that key"
             )
         for buffer, before in zip(self.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
