@@ -160,7 +160,7 @@ class TrainingStep(SimpleTrainer):
             raise NotFiniteError(
                 f"{where}{many}. The images of the batch: {files}. The last checkpoint is from before; lower "
                 "SOLVER.BASE_LR, switch SOLVER.AMP.ENABLED off, or, for single bad batches, set "
-                "SOLVER.ON_BAD_STEP to 'skip', and go on with --resume --allow-change and the name of that key"
+                "SOLVER.ON_BAD_STEP to 'skip', and go on with --resume --allow-change and that key's name"
             )
         for buffer, before in zip(self.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
