@@ -14,7 +14,7 @@ JOBS   ?= 2
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo evidence test lint soak benchmark clean
+.PHONY: install demo docs evidence test lint soak benchmark clean
 
 install: $(STAMP)
 
@@ -41,6 +41,11 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
+
+# The documentation as a site, in build/site; a broken link or anchor is an error.
+docs: $(STAMP)
+	$(BIN)/python tools/site/keys.py
+	$(BIN)/mkdocs build --strict
 
 benchmark: $(STAMP)
 	$(BIN)/python tools/benchmark all

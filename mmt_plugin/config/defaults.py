@@ -267,6 +267,7 @@ def _pseudo_labels(_C: CfgNode) -> None:
     _C.PSEUDO_LABELS.RELIABILITY.ENABLED = False
     _C.PSEUDO_LABELS.RELIABILITY.EPS_GAP = 0.02
 
+    # For METHOD "kmeans": clusters, iterations at most, and the seed of the images it starts from.
     _C.PSEUDO_LABELS.KMEANS = CfgNode()
     _C.PSEUDO_LABELS.KMEANS.NUM_CLUSTERS = 500
     _C.PSEUDO_LABELS.KMEANS.NUM_ITERATIONS = 300

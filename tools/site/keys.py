@@ -49,8 +49,7 @@ def meanings() -> dict[str, list[tuple[str, str]]]:
                 aliases[alias] = key
             meaning = " ".join(comment) or meaning
             if "CfgNode()" in value:
-                meaning = ""
-                current.append((f"{key}.", " ".join(comment)))  # of the node: what follows may need it
+                meaning = " ".join(comment)  # of the node: its keys may have none of their own
             elif inner := re.findall(r'"([A-Z_]+)":', value):
                 current += [(f"{key}.{part}", meaning) for part in inner]
             else:
@@ -91,12 +90,10 @@ def draw() -> str:
     add_mmt_config(cfg)
     values, recipes, lines = flatten(cfg), set_by(), [HEAD]
     for section, keys in meanings().items():
-        if not any(not key.endswith(".") for key, _ in keys):
+        if not keys:
             continue
         lines += [f"## {section}", "", "| key | default | meaning | set by |", "|---|---|---|---|"]
         for key, meaning in keys:
-            if key.endswith("."):
-                continue
             named = recipes.get(key, [])
             told = ", ".join(f"`{name}`" for name in named[:SHOWN])
             if len(named) > SHOWN:
