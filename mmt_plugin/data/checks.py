@@ -43,6 +43,9 @@ def check_sets(cfg: CfgNode, training: bool = True) -> None:
                 with _blamed_on(key):
                     check_training_sets(cfg, key, names)
         check_test_sets(cfg.DATASETS.TESTS)
+        if cfg.TEST.PRECISE_BN.ENABLED:
+            with _blamed_on("TEST.PRECISE_BN.DATASET"):
+                items_of([build_dataset(cfg.TEST.PRECISE_BN.DATASET)])
 
 
 @contextmanager

@@ -22,11 +22,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmt_plugin.data.processes import only_writer
+from mmt_plugin.errors import UserError
 
 from .spec import RENDERER_VERSION, WorldSpec
 from .world import DOMAINS, FOLDERS, Domain, Shot, plan
 
 logger = logging.getLogger("fastreid.mmt.synthetic")
+
+
+class UnwritableWorldError(UserError, OSError):
+    """There is no room, or no permission, for the built-in world's pictures."""
+
 
 MARKER = "world.json"
 # Shots handed to a worker at a time: the hand-over stays cheap and the progress bar smooth.
@@ -52,19 +58,25 @@ def ensure_domain(
         num_workers: rendering processes; -1 is one for each CPU, 0 is this process alone.
 
     Raises:
-        OSError: the folder cannot be written.
+        UnwritableWorldError: the folder cannot be written.
     """
     folder = domain_folder(root, domain, spec)
     if _damage(folder, domain, spec) is None:
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with only_writer(folder):
-        damage = _damage(folder, domain, spec)
-        if damage is None:
-            return folder
-        if folder.exists():
-            logger.warning("%s is damaged (%s): rendering it again", folder, damage)
-        _write(folder, domain, spec, num_workers)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with only_writer(folder):
+            damage = _damage(folder, domain, spec)
+            if damage is None:
+                return folder
+            if folder.exists():
+                logger.warning("%s is damaged (%s): rendering it again", folder, damage)
+            _write(folder, domain, spec, num_workers)
+    except OSError as error:
+        raise UnwritableWorldError(
+            f"the built-in world cannot be written to {str(folder)!r} ({error.strerror or error}): make room, or "
+            "set the environment variable FASTREID_DATASETS to a folder that can be written"
+        ) from error
     return folder
 
 
