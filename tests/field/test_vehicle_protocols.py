@@ -1,8 +1,8 @@
 """Vehicles are measured as their papers measure them, on toy lists with values worked out by hand.
 
-VeRi-776 (Liu et al., ECCV 2016) and VERI-Wild (Lou et al., CVPR 2019): images of the query's vehicle and camera
-are junk. VehicleID (Liu et al., CVPR 2016): no cameras are known; one random image of each vehicle is the gallery,
-and ten such draws are averaged.
+VeRi-776 (Liu et al., ECCV 2016) and VERI-Wild (Lou et al., CVPR 2019): images of the query's vehicle and
+camera are junk. VehicleID (Liu et al., CVPR 2016): no cameras are known; one random image of each vehicle is the
+gallery, and ten such draws are averaged.
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ def measured(dataset, places: dict[str, float]):
 def test_veri_leaves_out_the_querys_own_camera(root):
     """The query's ranked list: junk (its camera), another vehicle, a match, another, a match.
 
-    Without junk matches stand at ranks 2 and 4: AP = (1/2 + 2/4) / 2 = 1/2; the last of 2 is at rank 4: INP 1/2.
+    Without junk matches stand at ranks 2 and 4: AP = (1/2 + 2/4) / 2; the last of 2 is at rank 4: INP 1/2.
     """
     places = {"0001_c001_0_0": 0.0, "0001_c001_1_0": 1.0, "0002_c002_0_0": 2.0, "0001_c020_0_0": 3.0}
     places |= {"0003_c001_0_0": 4.0, "0001_c010_0_0": 5.0}
@@ -59,7 +59,7 @@ def test_veri_leaves_out_the_querys_own_camera(root):
     [("SmallVeRiWild", 3000), ("MediumVeRiWild", 5000), ("LargeVeRiWild", 10000), ("VeRiWild", 10000)],
 )
 def test_veriwild_has_cameras_from_its_list_and_three_sizes(root, name, size):
-    """Query a of vehicle 1: junk b, then wrong c, then match d: AP 1/2. Query e of vehicle 2: match c: AP 1."""
+    """Query a of vehicle 1: junk b, then wrong c, match d: AP 1/2. Query e of vehicle 2: match c: AP 1."""
     info = {"a": (1, 5), "b": (1, 5), "c": (2, 6), "d": (1, 174), "e": (2, 7)}
     places = {"a": 0.0, "b": 0.1, "c": 1.0, "d": 2.0, "e": 1.1}
     lists = root / "VERI-Wild" / "train_test_split"
