@@ -5,34 +5,45 @@ In the order of github.com/yxgeee/VisDA-ECCV20, examples/test_ensemble.py.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from fastreid.config import CfgNode
 from fastreid.data.datasets.bases import ImageDataset
 
-from mmt_plugin.retrieval import ImageDistances, Measured, Method, measure
-from mmt_plugin.retrieval.evaluation import normalised
+from mmt_plugin.retrieval import ImageDistances, Labels, Measured, Method, measure
+from mmt_plugin.retrieval.evaluation import measure_draws, normalised
 
 from .ensemble import RunFeatures, ensemble, image_distances
 from .ranked_run import RankedRun, check_roles, features_of_test_set, needs_directions
 from .submission import LISTED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One step of an entry.
 
     Attributes:
         name: of the run, or of what is added to what stands before.
-        blocks: makes its distances, Q x G in blocks of queries, smaller is nearer.
+        distances: between all images, before re-ranking.
+        method: how they are ranked; without re-ranking, where that is a later step.
         over: numbers of the steps whose best mAP this one's gain is counted from; empty for single runs.
     """
 
     name: str
-    blocks: Callable[[], Iterable[np.ndarray]]
+    distances: ImageDistances
+    method: Method
     over: tuple[int, ...] = ()
+
+    @functools.cached_property
+    def _reranked(self) -> list[np.ndarray]:
+        """Made once: they are measured and listed."""
+        return list(self.method.blocks(self.distances))
+
+    def blocks(self) -> Iterable[np.ndarray]:
+        """Q x G distances in blocks of queries, smaller is nearer."""
+        return self._reranked if self.method.reranks else self.distances.query_blocks()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +69,8 @@ class Entry:
             MismatchError: the test set lacks camera ids.
             RankingError: no query has a match.
         """
+        if self.method.gallery_draws:
+            return measure_draws(step.distances, Labels(*self.features.labels), step.method)
         self.features.check_labels()
         return measure(step.blocks(), self.features.labels, self.method)
 
@@ -97,23 +110,14 @@ def make_entry(runs: Sequence[RankedRun], camera: RankedRun | None, settings: Cf
             features, features=normalised(prepared) if directions else prepared, is_normalised=directions
         )
 
-    steps = [Step(part.run, image_distances(compared(part)).query_blocks) for part in parts]
+    plain = replace(method, reranks=False)
+    steps = [Step(part.run, image_distances(compared(part)), plain) for part in parts]
     if len(parts) > 1:
         before = tuple(range(len(parts)))
-        steps.append(Step(together.run, image_distances(compared(together)).query_blocks, before))
+        steps.append(Step(together.run, image_distances(compared(together)), plain, before))
     last = image_distances(compared(together), seen_by_camera, settings.TEST.CAMERA.WEIGHT)
     if camera:
-        steps.append(Step("+ camera term", last.query_blocks, (len(steps) - 1,)))
+        steps.append(Step("+ camera term", last, plain, (len(steps) - 1,)))
     if method.reranks:
-        steps.append(Step("+ re-ranking", _reranked(last, method), (len(steps) - 1,)))
+        steps.append(Step("+ re-ranking", last, method, (len(steps) - 1,)))
     return Entry(loaded[0][1], together, steps, method)
-
-
-def _reranked(distances: ImageDistances, method: Method) -> Callable[[], list[np.ndarray]]:
-    """Re-ranked distances, made once: they are measured and listed."""
-
-    @functools.cache
-    def blocks() -> list[np.ndarray]:
-        return [method.reranked(distances)]
-
-    return blocks

@@ -143,6 +143,8 @@ def description(runs: list[RankedRun], camera: RankedRun | None, settings: CfgNo
     values = f"k1 {rerank.K1}, k2 {rerank.K2}, lambda {rerank.LAMBDA}, power {rerank.POWER}"
     parts.append(f"re-ranking {values}" if rerank.ENABLED else "no re-ranking")
     parts.append(f"first {test.TOP_K} images" if test.TOP_K else "whole lists")
+    if test.GALLERY_DRAWS:
+        parts.append(f"mean of {test.GALLERY_DRAWS} random galleries of one image of each identity")
     return "; ".join(parts)
 
 

@@ -9,6 +9,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.layers import any_softmax
 
+from mmt_plugin.data.datasets.own.options import option_rules
 from mmt_plugin.modeling.losses.softmax_triplet import GRADIENTS
 from mmt_plugin.modeling.memory import MEMORY_REGISTRY
 from mmt_plugin.pseudo_labels import METHODS
@@ -100,7 +101,7 @@ METHOD_MINIMA = {
     "PSEUDO_LABELS.KMEANS.NUM_ITERATIONS": 1,
     "REPORT.SAMPLE": 1,
 }
-EVALUATION_MINIMA = {"TEST.TOP_K": 0}
+EVALUATION_MINIMA = {"TEST.TOP_K": 0, "TEST.GALLERY_DRAWS": 0}
 SDA_MINIMA = {
     "SDA.GENERATOR.WIDTH": 1,
     "SDA.GENERATOR.BLOCKS": 1,
@@ -173,7 +174,7 @@ def check_evaluation(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the keys and their values.
     """
-    _refuse([*_evaluation(cfg), *own_data_rules(cfg)])
+    _refuse([*_evaluation(cfg), *option_rules(cfg)])
 
 
 def _refuse(rules: Sequence[Rule]) -> None:

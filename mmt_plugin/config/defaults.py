@@ -87,6 +87,10 @@ def _host_nodes(_C: CfgNode) -> None:
     # evaluates without them.
     # Images of a ranked list that count, before junk is removed; 100 for VisDA-2020. 0: all.
     _C.TEST.TOP_K = 0
+    # VehicleID's protocol, where it is 10: of each test identity one random image is the gallery, all others
+    # are queries, cameras are not looked at, and metrics are means over so many draws. 0: queries and gallery
+    # are those of the data set.
+    _C.TEST.GALLERY_DRAWS = 0
     # Power of the scaled squared distances in re-ranking: 1 as published (CVPR 2017), 2 for the VisDA-2020
     # entry, which squares them once more.
     _C.TEST.RERANK.POWER = 1

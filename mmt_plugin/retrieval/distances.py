@@ -40,6 +40,11 @@ class ImageDistances:
     cameras: np.ndarray | None = None
     weight: float = 0.0
 
+    def reordered(self, order: np.ndarray, num_queries: int) -> "ImageDistances":
+        """Of the same images, or some of them, in another order, the first of which are the queries."""
+        cameras = None if self.cameras is None else self.cameras[order]
+        return ImageDistances(self.features[order], num_queries, cameras, self.weight)
+
     @classmethod
     def between(cls, query: np.ndarray, gallery: np.ndarray) -> "ImageDistances":
         """Of Q x D query and G x D gallery features, any floating type, without a camera term.

@@ -12,7 +12,7 @@ here; a ranking of one's own does as well:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ import torch
 from mmt_plugin.pseudo_labels.inputs import as_feature_matrix
 
 from .distances import ImageDistances
+from .draws import mean_over_draws
 from .expansion import expanded_features
 from .ranking import Ranking, rank_in_blocks
 from .reranking import rerank_distances
@@ -42,6 +43,8 @@ class Method:
         reranks: whether k-reciprocal re-ranking follows, with the four values below.
         k1, k2, lambda_value, power: see `rerank_distances`.
         top_k: images of a list that count, junk included; 0: all.
+        gallery_draws: VehicleID's protocol (`draws`): so many random galleries of one image of each identity,
+            over which metrics are averaged; 0: queries and gallery as they are given.
         roc: whether true positive rates of pairs are measured, too.
     """
 
@@ -55,6 +58,7 @@ class Method:
     lambda_value: float = 0.3
     power: int = 1
     top_k: int = 0
+    gallery_draws: int = 0
     roc: bool = False
 
     def __post_init__(self) -> None:
@@ -77,6 +81,7 @@ class Method:
             lambda_value=test.RERANK.LAMBDA,
             power=test.RERANK.POWER,
             top_k=test.TOP_K,
+            gallery_draws=test.GALLERY_DRAWS,
             roc=test.ROC.ENABLED,
         )
 
@@ -91,6 +96,10 @@ class Method:
     def reranked(self, distances: ImageDistances) -> np.ndarray:
         """Q x G distances after re-ranking."""
         return rerank_distances(distances, self.k1, self.k2, self.lambda_value, self.power)
+
+    def blocks(self, distances: ImageDistances) -> Iterable[np.ndarray]:
+        """Q x G distances as they are ranked, in blocks of queries."""
+        return [self.reranked(distances)] if self.reranks else distances.query_blocks()
 
 
 @dataclass(frozen=True)
@@ -171,8 +180,9 @@ def evaluate(
     labels = Labels(*map(np.asarray, (query_ids, gallery_ids, query_cameras, gallery_cameras)))
     together = np.concatenate([as_feature_matrix(query), as_feature_matrix(gallery)])
     distances = ImageDistances(method.prepared(together), len(query))
-    blocks = [method.reranked(distances)] if method.reranks else distances.query_blocks()
-    return measure(blocks, labels, method)
+    if method.gallery_draws:
+        return measure_draws(distances, labels, method)
+    return measure(method.blocks(distances), labels, method)
 
 
 def measure(blocks: Iterable[np.ndarray], labels: Labels, method: Method) -> Measured:
@@ -190,6 +200,29 @@ def measure(blocks: Iterable[np.ndarray], labels: Labels, method: Method) -> Mea
     if method.roc:
         metrics |= true_positive_rates(blocks, *labels.all)
     return Measured(metrics, count(ranking, labels))
+
+
+def measure_draws(distances: ImageDistances, labels: Labels, method: Method) -> Measured:
+    """Means over random galleries of one image of each identity, drawn from queries and gallery together.
+
+    Raises:
+        ValueError: no identity has two images.
+    """
+    identities = np.concatenate([labels.query_ids, labels.gallery_ids])
+    counts = []
+
+    def measure_one(queries: np.ndarray, gallery: np.ndarray) -> dict[str, float]:
+        # A camera for the queries and one for the gallery: no match is junk.
+        cameras = np.zeros(len(queries), dtype=int), np.ones(len(gallery), dtype=int)
+        drawn = distances.reordered(np.concatenate([queries, gallery]), len(queries))
+        part = measure(
+            method.blocks(drawn), Labels(identities[queries], identities[gallery], *cameras), method
+        )
+        counts.append(part.counts)
+        return part.metrics
+
+    metrics = mean_over_draws(identities, method.gallery_draws, measure_one)
+    return Measured(metrics, replace(counts[0], cameras=0))
 
 
 def count(ranking: Ranking, labels: Labels) -> Counts:

@@ -83,6 +83,7 @@ def describe_entry(runs: Sequence[CfgNode], camera: CfgNode | None, tests: Seque
     test = runs[0].TEST
     added = {"camera term": camera is not None, "re-ranking": test.RERANK.ENABLED}
     added[f"first {test.TOP_K} images"] = test.TOP_K > 0
+    added[f"mean of {test.GALLERY_DRAWS} random galleries"] = test.GALLERY_DRAWS > 0
     recipes = [part["recipe"] for part in parts] + ([recipe_digest(camera)] if camera else [])
     return {
         **parts[0],

@@ -74,8 +74,8 @@ def ensure_domain(
             _write(folder, domain, spec, num_workers)
     except OSError as error:
         raise UnwritableWorldError(
-            f"the built-in world cannot be written to {str(folder)!r} ({error.strerror or error}): make room, "
-            "or set the environment variable FASTREID_DATASETS to a folder that can be written"
+            f"the built-in world cannot be written to {str(folder)!r} ({error.strerror or error}): make "
+            "room, or set the environment variable FASTREID_DATASETS to a folder that can be written"
         ) from error
     return folder
 

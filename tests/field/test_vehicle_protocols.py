@@ -1,8 +1,8 @@
 """Vehicles are measured as their papers measure them, on toy lists with values worked out by hand.
 
 VeRi-776 (Liu et al., ECCV 2016) and VERI-Wild (Lou et al., CVPR 2019): images of the query's vehicle and
-camera are junk. VehicleID (Liu et al., CVPR 2016): no cameras are known; one random image of each vehicle is the
-gallery, and ten such draws are averaged.
+camera are junk. VehicleID (Liu et al., CVPR 2016): no cameras are known; one random image of each vehicle is
+the gallery, and ten such draws are averaged.
 """
 
 from pathlib import Path
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mmt_plugin.data.build import build_dataset
-from mmt_plugin.retrieval.ranking import rank_gallery
+from mmt_plugin.retrieval import Method, evaluate, rank_gallery
+from mmt_plugin.retrieval.draws import gallery_draws
 
 
 @pytest.fixture
@@ -79,3 +80,33 @@ def test_veriwild_has_cameras_from_its_list_and_three_sizes(root, name, size):
     found = measured(dataset, places)
     assert sorted(found.average_precisions.tolist()) == [0.5, 1.0]
     assert found.cmc[:2].tolist() == [0.5, 1.0]
+
+
+def test_vehicleid_averages_random_galleries_of_one_image_each():
+    """Vehicle 1 stands at 0 and 4 on a line, vehicle 2 at -1. Drawn into the gallery, 0 is the nearest of 4 (AP
+    1), but 4 is not the nearest of 0 (AP 1/2).
+    """
+    places, vehicles = np.array([[0.0], [4.0], [-1.0]], dtype=np.float32), np.array([1, 1, 2])
+    draws = list(gallery_draws(vehicles, 10))
+    values = {0: 100.0, 1: 50.0}
+    expected = np.mean([values[gallery[0]] for _, gallery in draws])
+    assert 50 < expected < 100
+    method = Method(metric="euclidean", gallery_draws=10)
+    # Neither the cameras nor the split that the data set lists are looked at.
+    found = evaluate(places[:1], places[1:], vehicles[:1], vehicles[1:], [3], [3, 3], method)
+    assert found.metrics["mAP"] == pytest.approx(expected)
+    assert found.metrics["Rank-5"] == 100
+    assert (found.counts.queries, found.counts.left_out, found.counts.gallery) == (1, 0, 2)
+
+
+def test_a_draw_is_one_image_of_each_vehicle_and_the_same_in_every_evaluation():
+    vehicles = np.repeat([7, 8, 9], [4, 1, 3])
+    draws = list(gallery_draws(vehicles, 10))
+    for queries, gallery in draws:
+        assert vehicles[gallery].tolist() == [7, 8, 9]
+        assert sorted([*queries, *gallery]) == list(range(8))
+    assert len({tuple(gallery) for _, gallery in draws}) > 3
+    again = list(gallery_draws(vehicles, 10))
+    assert all(np.array_equal(one[1], other[1]) for one, other in zip(draws, again, strict=True))
+    with pytest.raises(ValueError, match="no identity has two images"):
+        list(gallery_draws(np.arange(4), 10))

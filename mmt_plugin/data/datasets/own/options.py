@@ -31,16 +31,18 @@ def options_of(name: str, cfg: CfgNode) -> Options:
 
 
 def _is_entry(entry: object) -> bool:
-    is_triple = isinstance(entry, list | tuple) and len(entry) == 3 and entry[1] in KEYS
-    return is_triple and type(entry[2]) is KEYS[entry[1]]
+    if not isinstance(entry, list | tuple) or len(entry) != 3:
+        return False
+    name, key, value = entry
+    return isinstance(name, str) and isinstance(key, str) and type(value) is KEYS.get(key)
 
 
-def option_rules(cfg: CfgNode, named: set[str]) -> Iterator[tuple[bool, str]]:
+def option_rules(cfg: CfgNode, named: set[str] | None = None) -> Iterator[tuple[bool, str]]:
     """Conditions on the values, each with the sentence to say where it does not hold.
 
     Args:
         cfg: the configuration.
-        named: the data sets that it names.
+        named: the data sets that entries may be for; None: any, as of a run that is evaluated on others.
     """
     own = cfg.DATASETS.OWN
     well_formed = []
@@ -53,9 +55,9 @@ def option_rules(cfg: CfgNode, named: set[str]) -> Iterator[tuple[bool, str]]:
         if _is_entry(entry):
             well_formed.append(entry)
             yield (
-                entry[0] in named and entry[0].startswith(FOLDER),
+                entry[0].startswith(FOLDER) and (named is None or entry[0] in named),
                 f"DATASETS.OWN.SETS has an entry for {entry[0]!r}, which is no folder: data set of this "
-                f"configuration; there are {', '.join(sorted(filter(is_own, named))) or 'none'}",
+                f"configuration; there are {', '.join(sorted(filter(is_own, named or ()))) or 'none'}",
             )
     places = [(f"DATASETS.OWN.{key}", key, own[key]) for key in KEYS]
     places += [(f"DATASETS.OWN.SETS, {name!r}: {key}", key, value) for name, key, value in well_formed]
