@@ -83,8 +83,8 @@ def test_veriwild_has_cameras_from_its_list_and_three_sizes(root, name, size):
 
 
 def test_vehicleid_averages_random_galleries_of_one_image_each():
-    """Vehicle 1 stands at 0 and 4 on a line, vehicle 2 at -1. Drawn into the gallery, 0 is the nearest of 4 (AP
-    1), but 4 is not the nearest of 0 (AP 1/2).
+    """Vehicle 1 stands at 0 and 4 on a line, vehicle 2 at -1. In the gallery 0 is the nearest of 4 (AP 1),
+    but 4 is not the nearest of 0 (AP 1/2).
     """
     places, vehicles = np.array([[0.0], [4.0], [-1.0]], dtype=np.float32), np.array([1, 1, 2])
     draws = list(gallery_draws(vehicles, 10))
