@@ -21,6 +21,10 @@ from importlib import metadata
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = "mmt_plugin"
+EXTRAS = ("safetensors", "export")
+# Builds of one module, of which only one can be installed.
+FAISS = ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-gpu")
 HOST, HOST_VERSION = "fastreid", "1.4.0"
 OLDEST_PYTHON = (3, 10)
 FIRST_RECIPE = "configs/synthetic/plaza2metro_mmt.yml"
@@ -60,21 +64,39 @@ def check_packages(report: Report) -> None:
     else:
         remedy = f"pip install --no-deps {HOST}=={HOST_VERSION}"
         report.missing(HOST, installed or "not installed", remedy, fatal=True)
-    setup = configparser.ConfigParser()
-    setup.read(REPOSITORY / "setup.cfg")
-    for name, oldest in requirements(setup["options"]["install_requires"]):
+    required, optional = requirements()
+    for name, oldest in required.items():
         if name != "faiss-cpu":  # any build of faiss will do; see below
             check_package(report, name, oldest, fatal=True)
-    extras = setup["options.extras_require"]
-    optional = {
-        name: oldest for extra in ("safetensors", "export") for name, oldest in requirements(extras[extra])
-    }
     for name, oldest in optional.items():
         check_package(report, name, oldest, fatal=False)
+    builds = [name for name in FAISS if version_of(name)]
+    if len(builds) > 1:
+        remedy = f"pip uninstall {' '.join(builds)}; then pip install the one that is wanted"
+        report.missing("faiss", f"{' and '.join(builds)} lie over each other", remedy, fatal=False)
 
 
-def requirements(lines: str) -> Iterator[tuple[str, str]]:
-    """(name, oldest version) of each requirement in a block of setup.cfg."""
+def requirements() -> tuple[dict[str, str], dict[str, str]]:
+    """Oldest version by name: of what is required, and of the extras that users ask about most.
+
+    From the checkout's setup.cfg, which needs no installation, or else from the installed package.
+    """
+    if (REPOSITORY / "setup.cfg").is_file():
+        setup = configparser.ConfigParser()
+        setup.read(REPOSITORY / "setup.cfg")
+        extras = setup["options.extras_require"]
+        optional = "\n".join(extras[extra] for extra in EXTRAS)
+        return dict(oldest(setup["options"]["install_requires"])), dict(oldest(optional))
+    lines = [line.partition(";") for line in metadata.requires(PACKAGE) or ()]
+    required = "\n".join(line for line, _, marker in lines if "extra" not in marker)
+    optional = "\n".join(
+        line for line, _, marker in lines if any(f"'{e}'" in marker.replace('"', "'") for e in EXTRAS)
+    )
+    return dict(oldest(required)), dict(oldest(optional))
+
+
+def oldest(lines: str) -> Iterator[tuple[str, str]]:
+    """(name, oldest version) of each requirement, one a line."""
     for line in lines.splitlines():
         match = REQUIREMENT.match(line.partition("#")[0].strip())
         if match:

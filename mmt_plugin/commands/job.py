@@ -1,12 +1,15 @@
 """What `train` does, in as many processes as wanted: train a config, or evaluate its weights."""
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
 from fastreid.engine import DefaultTrainer
+from fastreid.utils import comm
 from torch import nn
 
 from mmt_plugin import data
@@ -14,18 +17,22 @@ from mmt_plugin.config import ConfigError, check_config, check_evaluation, load_
 from mmt_plugin.config.architecture import MMT, SDA, is_a
 from mmt_plugin.config.load import written_keys
 from mmt_plugin.config.reads import recording
-from mmt_plugin.data.checks import check_test_sets
+from mmt_plugin.data.checks import check_sets, check_test_sets
 from mmt_plugin.engine.evaluation import evaluate_networks
 from mmt_plugin.engine.loading import load_for_evaluation
+from mmt_plugin.engine.pipeline import needs_sources, source_config
 from mmt_plugin.engine.pipeline import run as run_adaptation
 from mmt_plugin.engine.resume.checkpointer import refuse_overwriting
 from mmt_plugin.runs.lock import locked
 from mmt_plugin.runs.record import record_recipe, write_evaluation
 from mmt_plugin.runs.setup import set_up
+from mmt_plugin.sda.pipeline import encoder_recipe, needs_encoder
 from mmt_plugin.sda.pipeline import run as run_translation
 from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.launch import launch
+from mmt_plugin.weights.network import CheckpointError
 
+from .line import EXPLAINED, MISTAKE, is_explained, tell
 from .user_modules import import_module_or_file
 
 
@@ -40,16 +47,65 @@ class FastreidTrainer(DefaultTrainer):
 def start(arguments: argparse.Namespace) -> None:
     """Do what the command line says, in as many processes as it says."""
     # Once before there are several, so that a mistake is told once.
-    device = load_checked_config(arguments).MODEL.DEVICE
+    cfg = load_checked_config(arguments)
+    if not arguments.eval_only:
+        check_before_training(cfg, arguments.config_file)
     launch(
-        main,
+        in_rank,
         arguments.num_gpus,
         num_machines=arguments.num_machines,
         machine_rank=arguments.machine_rank,
         dist_url=arguments.dist_url,
         args=(arguments,),
-        device=device,
+        device=cfg.MODEL.DEVICE,
     )
+
+
+def in_rank(arguments: argparse.Namespace) -> None:
+    """`main`, one of several processes; a mistake is told here, where it is more than a traceback."""
+    try:
+        main(arguments)
+    except EXPLAINED as error:
+        if comm.get_world_size() == 1 or arguments.debug or not is_explained(error):
+            raise
+        tell(error)
+        sys.exit(MISTAKE)
+
+
+def check_before_training(cfg: CfgNode, config_file: str) -> None:
+    """Find what would otherwise be found when the source models are trained, hours later.
+
+    Raises:
+        UserError: naming the key.
+    """
+    check_sets(cfg)
+    stages = [cfg]
+    if runner(cfg) is run_adaptation and needs_sources(cfg):
+        stages += [
+            source_config(cfg, config_file, seed) for seed in cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
+        ]
+    if runner(cfg) is run_translation and needs_encoder(cfg):
+        stages.append(encoder_recipe(cfg, config_file))
+    for stage in stages:
+        check_files(stage)
+
+
+def check_files(cfg: CfgNode) -> None:
+    """Refuse files of weights that are not there.
+
+    Raises:
+        CheckpointError: naming the key.
+    """
+    backbone, sda = cfg.MODEL.BACKBONE, cfg.SDA
+    named = {"MMT.WEIGHTS": cfg.MMT.WEIGHTS} if is_a(cfg, MMT) else {}
+    if is_a(cfg, SDA):
+        named |= {"SDA.SOURCE_ENCODER": [sda.SOURCE_ENCODER], "SDA.TARGET_ENCODER": [sda.TARGET_ENCODER]}
+    if backbone.PRETRAIN:
+        named["MODEL.BACKBONE.PRETRAIN_PATH"] = [backbone.PRETRAIN_PATH]
+    for key, paths in named.items():
+        for path in paths:
+            if path and not Path(path).is_file():
+                raise CheckpointError(f"checkpoint {path!r} does not exist ({key})")
 
 
 def load_checked_config(arguments: argparse.Namespace) -> CfgNode:

@@ -17,6 +17,7 @@ from mmt_plugin.commands import VERBS
 from mmt_plugin.commands.overrides import split_overrides
 from mmt_plugin.commands.user_modules import import_module_or_file
 from mmt_plugin.errors import UsageError, UserError
+from mmt_plugin.recipes import find_recipe
 from mmt_plugin.version import __version__
 
 MISTAKE = 2
@@ -105,6 +106,8 @@ def call(verb: str, words: Sequence[str], program: str) -> int:
     parser = parser_of(verb, program)
     try:
         arguments = parse(parser, words)
+        if getattr(arguments, "config_file", None):
+            arguments.config_file = str(find_recipe(arguments.config_file))
         for name in arguments.imports:
             import_module_or_file(name)
         return module_of(verb).run(arguments) or 0
@@ -116,8 +119,13 @@ def call(verb: str, words: Sequence[str], program: str) -> int:
             raise
         if isinstance(error, UsageError):
             parser.print_usage(sys.stderr)
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        tell(error)
         return MISTAKE
+    except Exception as error:
+        # torch's, for a rank that has told its mistake and ended.
+        if type(error).__name__ == "ProcessExitedException" and error.exit_code == MISTAKE:
+            return MISTAKE
+        raise
     except KeyboardInterrupt as stop:
         status = getattr(stop, "exit_status", None)
         print("interrupted" if status is None else f"{stop}; continue with --resume", file=sys.stderr)
@@ -141,6 +149,10 @@ def is_explained(error: BaseException) -> bool:
     if not isinstance(error, ImportError):
         return True
     return isinstance(error, ModuleNotFoundError) or "pip install" in str(error)
+
+
+def tell(error: BaseException) -> None:
+    print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
 
 
 def sentence(error: BaseException) -> str:

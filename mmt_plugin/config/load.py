@@ -5,11 +5,14 @@ import re
 from collections.abc import Iterator, Sequence
 from os import PathLike
 
-import yaml
 from fastreid.config import CfgNode, get_cfg
 
 from .defaults import add_mmt_config
 from .errors import ConfigError
+from .yaml_file import read_mapping, read_recipe
+
+# What yacs raises for a wrong key or value, and Python for a value that is nested too deep.
+MERGING = (KeyError, AssertionError, ValueError, AttributeError, TypeError, RecursionError, MemoryError)
 
 
 def load_config(config_file: str | PathLike, opts: Sequence = ()) -> CfgNode:
@@ -21,18 +24,16 @@ def load_config(config_file: str | PathLike, opts: Sequence = ()) -> CfgNode:
     cfg = get_cfg()
     add_mmt_config(cfg)
     try:
-        cfg.merge_from_file(str(config_file))
-        cfg.merge_from_list(list(opts))
-    except (KeyError, AssertionError, ValueError) as error:
-        raise ConfigError(_explain(str(error.args[0]), cfg, config_file)) from error
+        cfg.merge_from_other_cfg(CfgNode(read_recipe(config_file)))
+    except MERGING as error:
+        raise ConfigError(f"{config_file}: {_explained(error, cfg)}") from error
+    merge_options(cfg, opts)
     return cfg
 
 
 def written_keys(config_file: str | PathLike, opts: Sequence = ()) -> list[str]:
     """Dotted keys that a file itself, not those it is based on, and KEY VALUE pairs set."""
-    with open(config_file, encoding="utf-8") as file:
-        own = yaml.safe_load(file) or {}
-    return [*_leaves_of(own), *map(str, opts[::2])]
+    return [*_leaves_of(read_mapping(config_file)), *map(str, opts[::2])]
 
 
 def _leaves_of(tree: dict, prefix: str = "") -> Iterator[str]:
@@ -43,19 +44,40 @@ def _leaves_of(tree: dict, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _explain(message: str, cfg: CfgNode, config_file: str | PathLike) -> str:
+def merge_options(cfg: CfgNode, opts: Sequence, origin: str = "the command line") -> None:
+    """Override keys by KEY VALUE pairs.
+
+    Args:
+        cfg: is changed.
+        opts: KEY VALUE KEY VALUE ...
+        origin: of the pairs, for messages.
+
+    Raises:
+        ConfigError: no pairs, a key that does not exist, or a value of the wrong type.
+    """
+    if len(opts) % 2:
+        raise ConfigError(f"{origin}: {len(opts)} words are no KEY VALUE pairs; the last is {opts[-1]!r}")
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        try:
+            cfg.merge_from_list([key, value])
+        except MERGING as error:
+            raise ConfigError(f"{origin}, {key} {value}: {_explained(error, cfg, key)}") from error
+
+
+def _explained(error: Exception, cfg: CfgNode, key: str = "") -> str:
     """What yacs says of a wrong key or value, with the name of the key that was probably meant."""
+    message = str(error.args[0]) if error.args else f"{type(error).__name__}"
     unknown = re.fullmatch(r"Non-existent (?:config )?key: (\S+)", message)
     if unknown is None:
-        return f"{config_file}, or the command line: {message}"
+        return message
     keys = list(_dotted_keys(cfg))
-    wanted = unknown.group(1)
+    wanted = key or unknown.group(1)
     # The whole name first, then its last part alone: the right key in the wrong node.
     near = difflib.get_close_matches(wanted, keys, n=1) or [
         key for key in keys if key.split(".")[-1] == wanted.split(".")[-1]
     ]
     hint = f"did you mean {near[0]}?" if near else "there is none of a similar name"
-    return f"{config_file}, or the command line: there is no key {wanted}; {hint}"
+    return f"there is no key {wanted}; {hint}"
 
 
 def _dotted_keys(node: CfgNode, prefix: str = "") -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from fastreid.config import CfgNode
 
 from mmt_plugin.config import ConfigError, check_config, load_config
+from mmt_plugin.config.load import merge_options
 from mmt_plugin.config.reads import recording
 from mmt_plugin.report.at_end import record_ranking, report
 from mmt_plugin.report.ranked_results import draw_results
@@ -56,20 +57,25 @@ def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str
         CheckpointError: the run to be resumed is another one.
     """
     check_allowed(allow_change, resume)
-    clustered = cfg.PSEUDO_LABELS.METHOD != "ground_truth"
-    if clustered and cfg.MMT.SOURCE.PRETRAIN and not cfg.MMT.WEIGHTS:
+    if needs_sources(cfg):
         cfg = recording(cfg).clone()
         if not is_run(cfg.OUTPUT_DIR):
             rehearse(cfg)
         cfg.defrost()
         seeds = cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
-        cfg.MMT.WEIGHTS = tuple(
-            pretrain(source_config(cfg, config_file, seed), resume, allow_change) for seed in seeds
-        )
+        # All before the first is trained: a mistake in the last would be found hours later.
+        sources = [source_config(cfg, config_file, seed) for seed in seeds]
+        cfg.MMT.WEIGHTS = tuple(pretrain(source, resume, allow_change) for source in sources)
         cfg.freeze()
     results = train(cfg, resume, allow_change)
     report(cfg)
     return results
+
+
+def needs_sources(cfg: CfgNode) -> bool:
+    """Whether source models are pre-trained before the adaptation."""
+    clustered = cfg.PSEUDO_LABELS.METHOD != "ground_truth"
+    return clustered and cfg.MMT.SOURCE.PRETRAIN and not cfg.MMT.WEIGHTS
 
 
 def pretrain(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> str:
@@ -132,7 +138,7 @@ def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:
         for parent in parents:
             ours, theirs = ours[parent], theirs[parent]
         theirs[leaf] = ours[leaf].clone() if isinstance(ours[leaf], CfgNode) else ours[leaf]
-    source.merge_from_list(list(cfg.MMT.SOURCE.OPTS))
+    merge_options(source, list(cfg.MMT.SOURCE.OPTS), "MMT.SOURCE.OPTS")
     source.SEED = seed
     source.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, f"source_seed{seed}"))
     check_config(source)

@@ -34,12 +34,17 @@ def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str
         The last epoch's losses; empty away from the main process.
     """
     check_allowed(allow_change, resume)
-    if cfg.SDA.METHOD == "sda" and not cfg.SDA.SOURCE_ENCODER:
+    if needs_encoder(cfg):
         cfg = cfg.clone()
         cfg.defrost()
         cfg.SDA.SOURCE_ENCODER = pretrain(encoder_recipe(cfg, config_file), resume, allow_change)
         cfg.freeze()
     return train(cfg, resume, allow_change)
+
+
+def needs_encoder(cfg: CfgNode) -> bool:
+    """Whether the source encoder is pre-trained before the translation."""
+    return cfg.SDA.METHOD == "sda" and not cfg.SDA.SOURCE_ENCODER
 
 
 def encoder_recipe(cfg: CfgNode, config_file: str) -> CfgNode:
