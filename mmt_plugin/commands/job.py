@@ -140,6 +140,11 @@ def evaluate(cfg: CfgNode) -> dict:
             "--eval-only: DATASETS.TESTS is empty, and metrics need labelled query and gallery images; name "
             "a test set, or read the label_free measures of the run's results.json"
         )
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError(
+            "--eval-only: MODEL.WEIGHTS is empty, and a network of random weights would be ranked; name a "
+            "checkpoint"
+        )
     check_test_sets(cfg.DATASETS.TESTS)
     check_evaluation(cfg)
     start = time.perf_counter()

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from os import PathLike
 
 from fastreid.config import CfgNode, get_cfg
@@ -67,6 +68,10 @@ def merge_options(cfg: CfgNode, opts: Sequence, origin: str = "the command line"
 def _explained(error: Exception, cfg: CfgNode, key: str = "") -> str:
     """What yacs says of a wrong key or value, with the name of the key that was probably meant."""
     message = str(error.args[0]) if error.args else f"{type(error).__name__}"
+    node = re.search(r"vs\. ([^\n]*)\) for config key: (\S+)$", message)
+    if node and "\n" in message:  # yacs shows the whole node
+        example = next(_dotted_keys(reduce(CfgNode.__getitem__, node[2].split("."), cfg)))
+        return f"{node[2]} is a node of keys, such as {node[2]}.{example}, but was given the value {node[1]}"
     unknown = re.fullmatch(r"Non-existent (?:config )?key: (\S+)", message)
     if unknown is None:
         return message
