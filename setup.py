@@ -1,4 +1,4 @@
-"""Everything is in setup.cfg; the recipes in configs/ are packed into the package, where an installation finds them."""
+"""What setup.cfg cannot say: the recipes in configs/ are packed into the package, which finds them there."""
 
 from pathlib import Path
 from shutil import copytree
@@ -10,7 +10,7 @@ CONFIGS = Path("configs")
 
 
 class BuildWithRecipes(build_py):
-    """Copies configs/ to mmt_plugin/configs of what is built. An editable installation reads the checkout's."""
+    """Copies configs/ to mmt_plugin/configs of what is built; an editable installation reads the checkout's."""
 
     def run(self) -> None:
         super().run()

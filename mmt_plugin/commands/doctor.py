@@ -86,16 +86,14 @@ def requirements() -> tuple[dict[str, str], dict[str, str]]:
         setup.read(REPOSITORY / "setup.cfg")
         extras = setup["options.extras_require"]
         optional = "\n".join(extras[extra] for extra in EXTRAS)
-        return dict(oldest(setup["options"]["install_requires"])), dict(oldest(optional))
+        return dict(oldest_versions(setup["options"]["install_requires"])), dict(oldest_versions(optional))
     lines = [line.partition(";") for line in metadata.requires(PACKAGE) or ()]
     required = "\n".join(line for line, _, marker in lines if "extra" not in marker)
-    optional = "\n".join(
-        line for line, _, marker in lines if any(f"'{e}'" in marker.replace('"', "'") for e in EXTRAS)
-    )
-    return dict(oldest(required)), dict(oldest(optional))
+    optional = "\n".join(line for line, _, marker in lines if any(extra in marker for extra in EXTRAS))
+    return dict(oldest_versions(required)), dict(oldest_versions(optional))
 
 
-def oldest(lines: str) -> Iterator[tuple[str, str]]:
+def oldest_versions(lines: str) -> Iterator[tuple[str, str]]:
     """(name, oldest version) of each requirement, one a line."""
     for line in lines.splitlines():
         match = REQUIREMENT.match(line.partition("#")[0].strip())

@@ -49,7 +49,7 @@ def start(arguments: argparse.Namespace) -> None:
     # Once before there are several, so that a mistake is told once.
     cfg = load_checked_config(arguments)
     if not arguments.eval_only:
-        check_before_training(cfg, arguments.config_file)
+        check_before_training(cfg, arguments.config_file, arguments.resume)
     launch(
         in_rank,
         arguments.num_gpus,
@@ -72,14 +72,19 @@ def in_rank(arguments: argparse.Namespace) -> None:
         sys.exit(MISTAKE)
 
 
-def check_before_training(cfg: CfgNode, config_file: str) -> None:
+def check_before_training(cfg: CfgNode, config_file: str, resume: bool) -> None:
     """Find what would otherwise be found when the source models are trained, hours later.
+
+    Args:
+        cfg: of the command line.
+        config_file: where it came from.
+        resume: a run that goes on has taken up its weights.
 
     Raises:
         UserError: naming the key.
     """
     check_sets(cfg)
-    stages = [cfg]
+    stages = [] if resume else [cfg]
     if runner(cfg) is run_adaptation and needs_sources(cfg):
         stages += [
             source_config(cfg, config_file, seed) for seed in cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
