@@ -10,7 +10,7 @@ CONFIGS = Path("configs")
 
 
 class BuildWithRecipes(build_py):
-    """Copies configs/ to mmt_plugin/configs of what is built; an editable installation reads the checkout's."""
+    """Copies configs/ into the package that is built; an editable one reads the checkout's."""
 
     def run(self) -> None:
         super().run()
