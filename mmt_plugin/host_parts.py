@@ -10,9 +10,11 @@ from .system.files import replace_when_complete
 from .system.images import read_image
 from .system.launch import broadcast_buffers, launch
 from .system.signals import leave_signals_to_the_main_process
-from .weights.backbones import PretrainedError, is_needed, load_pretrained
+from .weights.backbones import PretrainedError, load_pretrained
 from .weights.download import load_from_url, put_it_there
 from .weights.files import load_weights
+from .weights.fit import is_needed
+from .weights.positions import resize_positions
 
 
 def _rank_gallery(*args: Any, **kwargs: Any) -> Any:
@@ -33,6 +35,7 @@ PARTS = Parts(
     load_from_url=load_from_url,
     load_pretrained=load_pretrained,
     put_it_there=put_it_there,
+    resize_positions=resize_positions,
     is_needed=is_needed,
     replace_when_complete=replace_when_complete,
     read_image=read_image,

@@ -57,7 +57,9 @@ SOLVER_CHOICES = {
     "SOLVER.WARMUP_STEP": ("iteration", "before_epoch", "after_epoch"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("norm", "value"),
 }
+NETWORK_CHOICES = {"MODEL.BACKBONE.STEM_POOL": ("host", "padded")}
 METHOD_CHOICES = {
+    **NETWORK_CHOICES,
     **LABEL_CHOICES,
     **SOLVER_CHOICES,
     "MMT.SELECTION.RULE": ("last", "stable", "best"),
@@ -73,7 +75,7 @@ METHOD_CHOICES = {
     "INPUT.AUTOAUG.VARIANT": ("mmt", "host"),
     "DATALOADER.BATCHES": ("pk", "uniform"),
 }
-SDA_CHOICES = {"SDA.METHOD": ("sda", "spgan")}
+SDA_CHOICES = {**NETWORK_CHOICES, "SDA.METHOD": ("sda", "spgan")}
 
 EVERY_RUN_MINIMA = {
     "SOLVER.MAX_EPOCH": 1,

@@ -35,6 +35,10 @@ def _host_nodes(_C: CfgNode) -> None:
     # ReLU after the stem's first BN. The published MMT ResNet-50 has none, its IBN-ResNet-50 has it.
     # For build_resnet_backbone; other backbones keep their own stems.
     _C.MODEL.BACKBONE.STEM_RELU = True
+    # Max pooling of the stem: "host" as fastreid, without padding; "padded" as torchvision, IBN-Net and the
+    # published networks, whose ImageNet weights expect that. A checkpoint is used as it was trained.
+    # For build_resnet_backbone; the other backbones of fastreid pad anyway.
+    _C.MODEL.BACKBONE.STEM_POOL = "host"
     # Keep the inputs of the backbone's blocks only, and compute the rest again in the backward pass: less
     # memory for more time, the same numbers (docs/performance.md).
     _C.MODEL.BACKBONE.GRADIENT_CHECKPOINTING = False

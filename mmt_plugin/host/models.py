@@ -11,7 +11,9 @@ import torch
 from fastreid.layers.any_softmax import ArcSoftmax
 from fastreid.modeling.backbones import resnext
 from fastreid.modeling.backbones.regnet import config as regnet_config
+from fastreid.modeling.backbones.vision_transformer import VisionTransformer
 from fastreid.modeling.meta_arch import MGN, Baseline
+from torch.func import functional_call
 
 from . import parts
 from .patching import replace, temporarily
@@ -94,9 +96,49 @@ def _with_152_layers(init):
     return initialise
 
 
+def use_vision_transformers_on_any_size() -> None:
+    """Without it a vision transformer that meets images of another size than it was built for, as with a
+    SIZE_TEST that is not SIZE_TRAIN, ends in an AssertionError.
+    """
+    replace(VisionTransformer, "forward", _resizing_positions)
+
+
+def _resizing_positions(forward):
+    @wraps(forward)
+    def forward_any_size(self, x, camera_id=None):
+        patches, size = self.patch_embed, tuple(x.shape[-2:])
+        if size == tuple(patches.img_size):
+            return forward(self, x, camera_id)
+        steps = zip(size, patches.patch_size, patches.proj.stride, strict=True)
+        grid = tuple((length - patch) // stride + 1 for length, patch, stride in steps)
+        built_for = (patches.num_y, patches.num_x)
+        positions = parts.given.resize_positions(self.pos_embed, grid, old_grid=built_for)
+        with temporarily(patches, "img_size", size):
+            return functional_call(self, {"pos_embed": positions}, (x, camera_id))
+
+    return forward_any_size
+
+
+def keep_batch_norm_in_the_last_layer_of_resnext_ibn() -> None:
+    """Without it ResNeXt-IBN has IBN in its last layer, too, where the published networks
+    (XingangPan/IBN-Net) have plain BN: their ImageNet weights do not fit.
+    """
+
+    def make(init):
+        @wraps(init)
+        def initialise(self, inplanes, planes, bn_norm, with_ibn, *args, **kwargs):
+            init(self, inplanes, planes, bn_norm, with_ibn and planes < 512, *args, **kwargs)
+
+        return initialise
+
+    replace(resnext.Bottleneck, "__init__", make)
+
+
 REPAIRS = (
     normalise_out_of_place,
     keep_arc_softmax_finite,
     build_regnet_from_anywhere,
     build_resnext_152,
+    use_vision_transformers_on_any_size,
+    keep_batch_norm_in_the_last_layer_of_resnext_ibn,
 )

@@ -15,6 +15,7 @@ class Parts:
         load_from_url: `torch.hub.load_state_dict_from_url`, reading data only.
         load_pretrained: (backbone, path) fills a backbone from a file, or refuses it.
         put_it_there: (url, path, reason) -> the message on weights that cannot be downloaded.
+        resize_positions: (position embeddings, grid, extra tokens, old grid) -> those of another grid.
         is_needed: whether a network cannot do without the weight of that name.
         replace_when_complete: (path, mode) -> a context with a file that takes its name once it is whole.
         read_image: (path) -> an RGB image, or UnreadableImageError.
@@ -36,6 +37,7 @@ class Parts:
     load_from_url: Callable
     load_pretrained: Callable
     put_it_there: Callable
+    resize_positions: Callable
     is_needed: Callable
     replace_when_complete: Callable
     read_image: Callable

@@ -118,7 +118,7 @@ def load_trained(model: ModelFile) -> PixelsToFeatures:
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAIN = False
     network = build_network(cfg)
-    load_network(network, inference_weights(str(model.path)), str(model.path))
+    load_network(network, inference_weights(str(model.path), network), str(model.path))
     return PixelsToFeatures(network, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
 
 

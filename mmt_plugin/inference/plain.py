@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmt_plugin.modeling.network import measure_feature_size
 from mmt_plugin.weights.network import CLASSIFIER
+from mmt_plugin.weights.stems import stem_of
 
 from .network import ExportError, PixelsToFeatures
 
@@ -55,6 +56,11 @@ def plain_weights(model: PixelsToFeatures, cfg: CfgNode) -> tuple[dict[str, Tens
         raise ExportError(
             f"MODEL.BACKBONE.NAME is {name}, which fastreid itself does not have: export safetensors, "
             "torchscript or onnx"
+        )
+    if stem_of(backbone).get("STEM_POOL") == "padded" and name == "build_resnet_backbone":
+        raise ExportError(
+            "MODEL.BACKBONE.STEM_POOL is padded, which fastreid's own ResNet cannot do and no weights can "
+            "make up for: export safetensors, torchscript or onnx"
         )
     size = measure_feature_size(backbone, cfg.INPUT.SIZE_TEST)
     if isinstance(getattr(backbone, "relu", None), nn.Identity):

@@ -6,6 +6,7 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.heads import build_heads
 from torch import Tensor, nn
 
+from .backbones.stem import adapt_stem
 from .gradient_checkpointing import checkpoint_blocks
 from .layers import convert_batch_norm
 
@@ -35,8 +36,7 @@ def build_network(cfg: CfgNode) -> ReIDNetwork:
     pre-trained weights.
     """
     backbone = build_backbone(cfg)
-    if cfg.MODEL.BACKBONE.NAME == "build_resnet_backbone" and not cfg.MODEL.BACKBONE.STEM_RELU:
-        backbone.relu = nn.Identity()
+    adapt_stem(backbone, cfg.MODEL.BACKBONE)
     if cfg.MODEL.BACKBONE.FEAT_DIM == 0:
         cfg = cfg.clone()
         cfg.defrost()

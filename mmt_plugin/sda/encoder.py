@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmt_plugin.modeling import ReIDNetwork, build_network
 from mmt_plugin.modeling.layers import DOMAINS, match_domains
-from mmt_plugin.weights.network import CLASSIFIER, inference_weights, match_keys
+from mmt_plugin.weights.network import inference_weights, load_network
 
 logger = logging.getLogger("fastreid.mmt.sda")
 
@@ -51,12 +51,9 @@ class FrozenEncoder(nn.Module):
         Raises:
             CheckpointError: the file is missing or unreadable, or anything but the classifier does not fit.
         """
-        weights = match_domains(inference_weights(path), self.network, domain)
+        weights = match_domains(inference_weights(path, self.network), self.network, domain)
         given = {key: value for key, value in weights.items() if key.startswith(("backbone.", "heads."))}
-        given.pop(CLASSIFIER, None)
-        own = {key: value for key, value in self.network.state_dict().items() if key != CLASSIFIER}
-        match_keys(path, own, given, "MODEL.BACKBONE and MODEL.HEADS, which describe the encoders")
-        self.network.load_state_dict(given, strict=False)
+        load_network(self.network, given, path, surplus_is_error=True)
         logger.info(f"Encoder of the {DOMAINS[domain]} domain: {path}")
 
 

@@ -76,8 +76,8 @@ class SourceClassesHook(HookBase):
         return [self._classifier(path) for path in self.cfg.MMT.WEIGHTS]
 
     def _classifier(self, path: str) -> Tensor:
-        rows, classes = network_weights(path).get(CLASSIFIER), int(self.labels.max()) + 1
-        width = self.trainer.raw_model.students[0].heads.weight.shape[1]
+        student, classes = self.trainer.raw_model.students[0], int(self.labels.max()) + 1
+        rows, width = network_weights(path, student).get(CLASSIFIER), student.heads.weight.shape[1]
         if rows is None or rows.shape != (classes, width):
             found = "no classifier" if rows is None else f"a classifier of {tuple(rows.shape)}"
             raise CheckpointError(
