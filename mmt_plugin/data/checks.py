@@ -39,9 +39,12 @@ def check_sets(cfg: CfgNode, training: bool = True) -> None:
                 DATASET_REGISTRY.get(name)
     with only_looking():
         if training:
-            for key, names in _trained_on(cfg).items():
+            sets = _trained_on(cfg)
+            for key, names in sets.items():
                 with _blamed_on(key):
-                    check_training_sets(cfg, key, names)
+                    items = check_training_sets(cfg, key, names)
+                    if key == next(iter(sets)):
+                        epoch_length(cfg, len(items))
         check_test_sets(cfg.DATASETS.TESTS)
         if cfg.TEST.PRECISE_BN.ENABLED:
             with _blamed_on("TEST.PRECISE_BN.DATASET"):
@@ -58,7 +61,9 @@ def _blamed_on(key: str) -> Iterator[None]:
 
 
 def _trained_on(cfg: CfgNode) -> dict[str, Sequence[str]]:
-    """The sets whose training images a run will read, its source stages included."""
+    """The sets whose training images a run will read, its source stages included; first those whose number
+    tells the length of an epoch.
+    """
     names, targets = cfg.DATASETS.NAMES, cfg.DATASETS.TARGETS
     if not is_a(cfg, MMT):
         return {NAMES: names, TARGETS: targets}
@@ -74,19 +79,20 @@ def _trained_on(cfg: CfgNode) -> dict[str, Sequence[str]]:
     return sets
 
 
-def check_training_sets(cfg: CfgNode, key: str, names: Sequence[str]) -> None:
-    """Refuse sets that cannot be trained on as DATASETS.TARGETS, or else as the labelled source.
+def check_training_sets(cfg: CfgNode, key: str, names: Sequence[str]) -> list[Item]:
+    """Training images of sets, refused where they cannot be used as DATASETS.TARGETS, or else as the labelled
+    source.
 
     Raises:
         DatasetError: naming a set and what it lacks.
     """
     datasets = [build_dataset(name) for name in names]
     items = items_of(datasets)
-    epoch_length(cfg, len(items))
     if key == TARGETS:
         check_target(cfg, items)
     else:
         check_identities(datasets)
+    return items
 
 
 def check_target(cfg: CfgNode, items: Sequence[Item]) -> None:

@@ -1,5 +1,6 @@
 """Which data sets a configuration names."""
 
+from ast import literal_eval
 from collections.abc import Sequence
 
 from fastreid.config import CfgNode
@@ -13,7 +14,8 @@ def named_sets(cfg: CfgNode) -> dict[str, Sequence[str]]:
     sets = {NAMES: cfg.DATASETS.NAMES, TARGETS: cfg.DATASETS.TARGETS, TESTS: cfg.DATASETS.TESTS}
     options = list(cfg.MMT.SOURCE.OPTS)
     if NAMES in options[:-1]:
-        sets[SOURCE_NAMES] = options[options.index(NAMES) + 1]
+        value = options[options.index(NAMES) + 1]
+        sets[SOURCE_NAMES] = literal_eval(value) if isinstance(value, str) else value
     if cfg.MMT.SELECTION.RULE == "best":
         sets["MMT.SELECTION.DATASET"] = (cfg.MMT.SELECTION.DATASET,)
     if cfg.TEST.PRECISE_BN.ENABLED:

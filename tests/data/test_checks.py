@@ -65,26 +65,42 @@ def test_a_set_that_is_not_there_is_named_with_its_key(checked, overrides, messa
 def test_the_sets_of_the_source_stage_alone(checked):
     with pytest.raises(UserError, match=r"DATASETS\.NAMES in MMT\.SOURCE\.OPTS: .*'SynthPlasa'"):
         checked(MMT__SOURCE__OPTS=["DATASETS.NAMES", ("SynthPlasa",)])
+    with pytest.raises(UserError, match=r"in MMT\.SOURCE\.OPTS: Market1501 needs"):
+        checked(MMT__SOURCE__OPTS=["DATASETS.NAMES", "('SynthPlaza', 'Market1501')"])
     # Sources that no stage reads need not be there, as where MMT.WEIGHTS names what they would give.
     checked(DATASETS__NAMES=("Market1501",), MMT__WEIGHTS=("a.pth", "b.pth"))
     checked(DATASETS__NAMES=("Market1501",), training=False)
+
+
+def test_the_length_of_an_epoch_is_the_targets_alone(checked, crops):
+    """The source stage has a recipe, and batches, of its own."""
+    source = crops("id1/1.jpg", "id2/2.jpg")
+    options = {"DATASETS__OWN__PATTERN": r"id(?P<id>\d)", "SOLVER__ITERS_PER_EPOCH": 0}
+    checked(DATASETS__NAMES=(source,), **options)
 
 
 @pytest.mark.parametrize(
     ("names", "overrides", "message"),
     [
         (["1.jpg"], {"SOLVER__ITERS_PER_EPOCH": 1}, "one image, of which no clusters can be made"),
-        (["1.jpg", "2.jpg"], {"SOLVER__ITERS_PER_EPOCH": 0}, "2 training images do not fill a batch of 8"),
+        (
+            ["1.jpg", "2.jpg"],
+            {"SOLVER__ITERS_PER_EPOCH": 0, "PSEUDO_LABELS__KMEANS__NUM_CLUSTERS": 2},
+            "2 training images do not fill a batch of 8",
+        ),
         (["1.jpg", "2.jpg"], {}, "NUM_CLUSTERS is 8, more than the 2 training images"),
-        (["1.jpg", "2.jpg"], {"PSEUDO_LABELS__MUST_LINK": True}, "MUST_LINK is True.*name no tracklets"),
+        (
+            ["1.jpg", "2.jpg"],
+            {"PSEUDO_LABELS__MUST_LINK": True, "PSEUDO_LABELS__KMEANS__NUM_CLUSTERS": 2},
+            "MUST_LINK is True.*name no tracklets",
+        ),
         (["notes.txt"], {}, "holds no images"),
         (["query/1_c1.jpg", "gallery/1_c2.jpg"], {}, "no training images"),
     ],
 )
 def test_a_target_that_cannot_be_adapted_to(checked, crops, names, overrides, message):
-    clusters = {"PSEUDO_LABELS__KMEANS__NUM_CLUSTERS": 2} if "MUST_LINK" in message else {}
     with pytest.raises(UserError, match=rf"DATASETS\.TARGETS: .*{message}"):
-        checked(DATASETS__TARGETS=(crops(*names),), **overrides, **clusters)
+        checked(DATASETS__TARGETS=(crops(*names),), **overrides)
 
 
 def test_a_source_of_one_identity(checked, crops):
