@@ -48,5 +48,5 @@ def report(cfg: CfgNode) -> None:
     except Exception:
         logger.exception(
             "The report could not be written. The training is complete, its model and results are on disk; "
-            f"to try again: python tools/report.py {shlex.quote(cfg.OUTPUT_DIR)}"
+            f"to try again: mmt report {shlex.quote(cfg.OUTPUT_DIR)}"
         )

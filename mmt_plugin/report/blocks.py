@@ -28,8 +28,16 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Command:
+    """Something to type, and what it is for."""
+
+    what: str
+    code: str
+
+
+@dataclass(frozen=True)
 class Group:
-    """Figures, a table or sheets under one heading.
+    """Figures, a table, sheets or commands under one heading.
 
     Attributes:
         title: "" for none.
@@ -45,6 +53,7 @@ class Group:
     rows: Sequence[Sequence[str]] = ()
     numeric: bool = True
     sheets: Sequence[Sheet] = ()
+    commands: Sequence[Command] = ()
     preformatted: str = ""
 
 

@@ -119,7 +119,7 @@ class ReportedRun(Run):
 
 
 def camera_name(camera: int | str) -> str:
-    """A camera as a data set has it, for people: own names as they were given, the host's numbers from 1."""
+    """How the page calls a camera of a data set: own names as they were given, the host's numbers from 1."""
     text = str(camera)
     if isinstance(camera, NamedNumber) or is_own(text):
         name = identity_name(camera)

@@ -22,7 +22,7 @@ NAMES = {
     "label_noise/wrong": "Wrong pseudo labels",
     "label_noise/p_wrong": "Teacher's probability of a wrong label",
     "label_noise/p_right": "Teacher's probability of a right label",
-    "label_noise/p_own": "Wrong label: teacher's probability of the person's own clusters",
+    "label_noise/p_own": "Wrong label: teacher's probability of the identity's own clusters",
     "label_noise/triplets_wrong": "Wrong triplets",
     "label_noise/t_wrong": "Teacher's T of wrong triplets",
     "label_noise/t_right": "Teacher's T of right triplets",

@@ -12,6 +12,7 @@ from mmt_plugin.version import __version__
 from .collect import ReportedRun
 from .configuration import configuration_section
 from .curves import evaluation_section, labels_section, training_section
+from .next_steps import next_steps_section
 from .pictures import clusters_section, distances_section, map_section, ranking_section
 from .summary import method_of, results_section, tiles, title_of
 from .timeline import timeline_section
@@ -19,6 +20,7 @@ from .timeline import timeline_section
 PAGE = "report.html"
 SECTIONS = (
     results_section,
+    next_steps_section,
     evaluation_section,
     labels_section,
     clusters_section,
@@ -69,7 +71,7 @@ def render(run: ReportedRun) -> str:
         tiles=tiles(run),
         sections=[make(run) for make in SECTIONS],
         folder=str(run.folder),
-        quoted_folder=shlex.quote(str(run.folder)),
+        repeat=shlex.join(("mmt", "report", str(run.folder))),
         version=__version__,
         written=f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
         epochs=run.scalars.num_epochs,

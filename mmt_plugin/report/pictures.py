@@ -73,7 +73,7 @@ def map_section(run: ReportedRun) -> Section:
         "map",
         title,
         f"t-SNE of {len(records[-1][1].sample):,} of {len(run.labels):,} images: near images stay near, "
-        "distances between groups mean little. Good features gather by person, not by camera. Colours by "
+        "distances between groups mean little. Good features gather by identity, not by camera. Colours by "
         f"cluster are those of the last label step: the {NUM_COLOURS} largest clusters on the map.",
         groups,
         missing,
@@ -87,7 +87,7 @@ def distances_section(run: ReportedRun) -> Section:
     if not records:
         return Section("distances", title, missing=["No distances were kept."])
     kinds = {
-        "identities": ("same person", "different people"),
+        "identities": ("same identity", "different identities"),
         "clusters": ("same cluster", "different clusters"),
     }
     figures = []
@@ -137,8 +137,8 @@ def ranking_section(run: ReportedRun) -> Section:
         title,
         f"{ranking.sampled} evenly spaced queries of {ranking.dataset} were ranked by cosine distance, "
         "without re-ranking. Shown are quantiles of their average precision, from the best to the worst: "
-        "none is picked. Green: the same person in another camera; red: someone else. Images of the query's "
-        "own camera and person are left out, as the evaluation does.",
+        "none is picked. Green: the query's identity in another camera; red: another identity. Images of the "
+        "query's own camera and identity are left out, as the evaluation does.",
         [Group(sheets=ranked_sheets(run))],
     )
 

@@ -67,13 +67,12 @@ class Clusters:
             impurity=None if truth is None else np.array([_impurity(truth[m]) for m in members]),
         )
 
-    def sheets(self, keys: np.ndarray) -> list[Sheet]:
-        """The clusters of the highest keys, highest first; those of few images last."""
+    def ordered(self, keys: np.ndarray) -> list[int]:
+        """Clusters, those of the highest keys first; those of few images last."""
         sizes = np.array([len(m) for m in self.members])
-        order = np.lexsort((-keys, sizes < MIN_MEMBERS))[:CLUSTERS]
-        return [self._sheet(k) for k in order]
+        return np.lexsort((-keys, sizes < MIN_MEMBERS)).tolist()
 
-    def _sheet(self, cluster: int) -> Sheet:
+    def sheet(self, cluster: int) -> Sheet:
         members, truth = self.members[cluster], self.run.truth
         parts = [f"{len(members)} images"]
         if self.run.cameras is not None:
@@ -96,14 +95,14 @@ class Clusters:
 
 
 def cluster_sheets(run: ReportedRun) -> list[tuple[str, str, list[Sheet]]]:
-    """(heading, explanation, sheets) of the largest, the tightest and the most mixed clusters, and of images
-    of no cluster; without identities, loose clusters stand for mixed ones.
+    """(heading, explanation, sheets) of the largest, the most mixed and the tightest clusters, and of images
+    of no cluster; without identities, loose clusters stand for mixed ones. No cluster is shown twice.
     """
     clusters = Clusters.of(run)
     sizes = np.array([len(m) for m in clusters.members])
-    kinds = [("Largest", "Very large clusters often join several people.", sizes)] if len(sizes) else []
-    if clusters.spread is not None and len(sizes):
-        kinds.append(("Tightest", "Smallest mean distance to the centre.", -clusters.spread))
+    kinds = []
+    if len(sizes):
+        kinds.append(("Largest", "Very large clusters often join several identities.", sizes))
     if clusters.impurity is not None and len(sizes):
         what = "The largest share of images that are not of the cluster's most frequent true identity."
         kinds.append(("Most mixed", what, clusters.impurity))
@@ -112,7 +111,16 @@ def cluster_sheets(run: ReportedRun) -> list[tuple[str, str, list[Sheet]]]:
             "Largest mean distance to the centre: where mixed clusters are likely. Identities are not known."
         )
         kinds.append(("Loosest", what, clusters.spread))
-    groups = [(title, what, clusters.sheets(keys)) for title, what, keys in kinds]
+    if clusters.spread is not None and len(sizes):
+        kinds.append(("Tightest", "Smallest mean distance to the centre.", -clusters.spread))
+    groups, shown = [], set()
+    for title, what, keys in kinds:
+        order = clusters.ordered(keys)
+        chosen = [k for k in order if k not in shown][:CLUSTERS]
+        if chosen != order[: len(chosen)] or not chosen:
+            what += " Clusters that stand above are not shown again."
+        groups.append((title, what, [clusters.sheet(k) for k in chosen]))
+        shown.update(chosen)
     outliers = np.flatnonzero(run.labels < 0)
     if len(outliers):
         pictures = [_picture(run, i, "") for i in _evenly(outliers, OUTLIERS)]

@@ -16,6 +16,8 @@ from .svg import number
 from .timeline import duration, run_seconds
 
 CLUSTERINGS = {"dbscan": "DBSCAN", "kmeans": "k-means"}
+# Of `label_free_quality`, after the last label step.
+SCORE = "label_free/score"
 METRICS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 
 
@@ -77,6 +79,9 @@ def tiles(run: ReportedRun) -> list[Tile]:
         share = labels["unclustered"].values[-1] / max(len(run.labels), 1) if run.labels is not None else None
         if share is not None:
             found.append(Tile("Un-clustered images", f"{100 * share:.1f} %", f"of {len(run.labels):,}"))
+    if SCORE in labels:
+        note = "steady and well separated clusters, from 0 to 1; not whether they are identities"
+        found.append(Tile("Label-free score", f"{labels[SCORE].values[-1]:.2f}", note))
     if "ARI" in labels:
         first, last = labels["ARI"].values[0], labels["ARI"].values[-1]
         found.append(Tile("ARI of the labels", f"{last:.2f}", f"first label step: {first:.2f}"))

@@ -100,7 +100,7 @@ def line_chart(
     Args:
         chart: its name in the page.
         curves: of at least one value each; their colours are c0, c1, ... in this order.
-        names: of the curves, for people.
+        names: of the curves, as they are shown.
         from_zero: whether the vertical axis starts from 0.
         top: where it ends; by default at the largest value.
         references: dashed levels, each with what it is.

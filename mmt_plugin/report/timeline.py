@@ -91,7 +91,7 @@ def source_seconds(source: Run) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """Seconds as they are read."""
     if seconds < 0.1:
         return f"{1000 * seconds:.1f} ms"
     if seconds < 10:

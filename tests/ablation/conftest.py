@@ -1,11 +1,11 @@
-"""Grids and result files in a folder of the test's."""
+"""Grids and results in a folder of the test's."""
 
 from pathlib import Path
 
 import pytest
 import yaml
 from ablation.grid import Grid, load_grid
-from ablation.results import result_file, write_result
+from ablation.result_files import add_result
 from small_grid import OVERRIDES, SYNTHETIC, make_result
 
 
@@ -34,13 +34,12 @@ def make_grid(write_grid):
 
 @pytest.fixture
 def write_results(tmp_path):
-    """A function: a grid, and mAP by seed for each row's name -> folder of their result files."""
+    """A function: a grid, and mAP by seed for each row's name -> folder of their results."""
 
     def write(grid: Grid, values: dict[str, dict[int, float]]) -> Path:
         for row in grid.rows:
             for seed, value in values.get(row.name, {}).items():
-                path = result_file(tmp_path / "results", grid, row, seed)
-                write_result(path, make_result(row, seed, value))
+                add_result(tmp_path / "results", grid, make_result(row, seed, value))
         return tmp_path / "results"
 
     return write

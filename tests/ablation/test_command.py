@@ -1,4 +1,4 @@
-"""The evidence harness as a user calls it: runs, is interrupted, goes on, and keeps what is true."""
+"""The harness as a user calls it: runs, is interrupted, goes on, and keeps what is true."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ablation.errors import EvidenceError
-from ablation.evidence import fill
+from ablation.errors import AblationError
+from ablation.fill import fill_grids
 from ablation.grid import load_grid
 from small_grid import BASELINE, OVERRIDES, SYNTHETIC
 from tiny import REPOSITORY
@@ -42,7 +42,7 @@ def harness(tmp_path, datasets_root):
     """A function: further arguments -> the words of a call, and its environment."""
     grid = tmp_path / "tiny.yml"
     write_grid(grid)
-    tool = [sys.executable, str(REPOSITORY / "tools" / "ablation.py"), str(grid), "--seeds", "1"]
+    tool = [sys.executable, str(REPOSITORY / "tools" / "ablation"), str(grid), "--seeds", "1"]
     tool += ["--output", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     return tool, {**os.environ, "FASTREID_DATASETS": str(datasets_root)}
 
@@ -57,6 +57,12 @@ def call(harness, *arguments: str) -> subprocess.CompletedProcess:
         text=True,
         timeout=400,
     )
+
+
+def kept(folder: Path, grid: str) -> dict[str, dict]:
+    """Results of a grid by row name, of which each has one."""
+    lines = (folder / "results" / f"{grid}.jsonl").read_text().splitlines()
+    return {record["row"]: record for record in map(json.loads, lines)}
 
 
 def recorded_map(results: Path) -> float:
@@ -75,50 +81,44 @@ def test_a_grid_is_interrupted_goes_on_and_keeps_what_is_true(harness, tmp_path)
     rest = process.communicate(timeout=200)[0]
     assert process.returncode == 1
     assert "interrupted; the same command goes on" in rest
-    kept = tmp_path / "results" / "tiny"
-    assert [path.name for path in kept.iterdir()] == ["direct_transfer_seed1.json"]
+    assert list(kept(tmp_path, "tiny")) == ["direct transfer"]
 
     again = call(harness)
     assert again.returncode == 1
     assert "source model" not in again.stdout
     assert "failed: broken, seed 1: ended with status 1" in again.stdout
     assert "checkpoint 'nowhere/a.pth' does not exist" in again.stdout
-    assert sorted(path.name for path in kept.glob("*.json")) == [
-        "baseline_seed1.json",
-        "direct_transfer_seed1.json",
-        "re_ranked_seed1.json",
-    ]
-    ranked = json.loads((kept / "re_ranked_seed1.json").read_text())
+    results = kept(tmp_path, "tiny")
+    assert list(results) == ["direct transfer", "baseline", "re-ranked"]
+    ranked = results["re-ranked"]
     assert ranked["metrics"]["mAP"] == pytest.approx(
         recorded_map(tmp_path / "runs" / "tiny" / "seed1" / "re_ranked" / "evaluation.json"), abs=1e-3
     )
     assert ranked["clusters"] is ranked["minutes"] is None
-    result = json.loads((kept / "baseline_seed1.json").read_text())
     (source,) = (tmp_path / "runs" / "sources").glob("*/seed1/results.json")
-    direct = json.loads((kept / "direct_transfer_seed1.json").read_text())
-    assert direct["metrics"]["mAP"] == pytest.approx(recorded_map(source), abs=1e-3)
+    assert results["direct transfer"]["metrics"]["mAP"] == pytest.approx(recorded_map(source), abs=1e-3)
+    result = results["baseline"]
     trained = recorded_map(tmp_path / "runs" / "tiny" / "seed1" / "baseline" / "results.json")
     assert result["metrics"]["mAP"] == pytest.approx(trained, abs=1e-3)
-    assert [iteration for iteration, _ in result["curves"]["mAP"]] == [2, 4]
-    assert [iteration for iteration, _ in result["curves"]["ARI"]] == [0, 2]
+    assert [group["iterations"] for group in result["curves"] if "mAP" in group] == [[2, 4]]
+    assert [group["iterations"] for group in result["curves"] if "ARI" in group] == [[0, 2]]
     assert (result["clusters"], result["images_per_bn"]) == (8, 8)
-    assert result["command"].endswith("OUTPUT_DIR logs/tiny/seed1/baseline")
 
     shutil.rmtree(tmp_path / "runs")
     table = call(harness, "--table-only")
     assert table.returncode == 0
     assert f"{trained:.1f}" in table.stdout
-    assert (kept / "curves.png").is_file()
+    assert (tmp_path / "runs" / "tiny" / "curves.png").is_file()
+    shutil.rmtree(tmp_path / "runs")
 
     folders = {"output": tmp_path / "runs", "results": tmp_path / "results"}
     write_grid(tmp_path / "other.yml", name="the same")
-    assert fill([load_grid(tmp_path / "other.yml")], ["the same"], [1], **folders, jobs=1) == []
-    shared = json.loads((tmp_path / "results" / "other" / "the_same_seed1.json").read_text())
-    assert (shared["row"], shared["metrics"]) == ("the same", result["metrics"])
-    assert shared["command"].endswith("OUTPUT_DIR logs/other/seed1/the_same")
+    assert fill_grids([load_grid(tmp_path / "other.yml")], ["the same"], [1], **folders, processes=1) == []
+    shared = kept(tmp_path, "other")["the same"]
+    assert shared["metrics"] == result["metrics"]
     assert not (tmp_path / "runs").exists()
 
     write_grid(tmp_path / "tiny.yml", **{"SOLVER.BASE_LR": 0.1})
-    with pytest.raises(EvidenceError, match=r"row 'baseline' .*SOLVER\.BASE_LR was 0\.00035, is 0\.1"):
-        fill([load_grid(tmp_path / "tiny.yml")], [], [1], **folders, jobs=1)
+    with pytest.raises(AblationError, match=r"row 'baseline' .*SOLVER\.BASE_LR was 0\.00035, is 0\.1"):
+        fill_grids([load_grid(tmp_path / "tiny.yml")], [], [1], **folders, processes=1)
     assert not (tmp_path / "runs").exists()

@@ -1,7 +1,7 @@
 """Grid files: what they say, and that every mistake in one is named before anything runs."""
 
 import pytest
-from ablation.errors import EvidenceError
+from ablation.errors import AblationError
 from ablation.grid import load_grid, slug
 from small_grid import BASELINE
 from tiny import REPOSITORY
@@ -53,7 +53,7 @@ def test_given_weights_may_name_the_seed(make_grid):
 def test_rows_are_found_by_name_and_by_file_name(make_grid):
     grid = make_grid({"MMT": None, "MMT+, no DSBN": None, "c": None})
     assert [row.name for row in grid.named(["mmt_plus_no_dsbn", "MMT"])] == ["MMT", "MMT+, no DSBN"]
-    with pytest.raises(EvidenceError, match=r"grid\.yml: there is no row 'MMD'; there are 'MMT', 'MMT\+, no"):
+    with pytest.raises(AblationError, match=r"grid\.yml: there is no row 'MMD'; there are 'MMT', 'MMT\+, no"):
         grid.named(["MMD"])
 
 
@@ -90,7 +90,7 @@ def test_file_names():
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_file_row_and_key(write_grid, rows, keys, message):
-    with pytest.raises(EvidenceError, match=rf"(?s)grid\.yml: {message}"):
+    with pytest.raises(AblationError, match=rf"(?s)grid\.yml: {message}"):
         load_grid(write_grid(rows, **keys))
 
 
@@ -105,5 +105,5 @@ def test_a_mistake_is_named_with_file_row_and_key(write_grid, rows, keys, messag
 def test_a_file_that_is_no_grid_is_refused(tmp_path, text, message):
     path = tmp_path / "grid.yml"
     path.write_text(text)
-    with pytest.raises(EvidenceError, match=message):
+    with pytest.raises(AblationError, match=message):
         load_grid(path)

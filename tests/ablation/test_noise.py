@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from ablation.doc_tables import draw_page
 from ablation.noise import draw_label_noise
-from ablation.page import draw_page
-from ablation.results import result_file, write_result
+from ablation.result_files import add_result
 from small_grid import BASELINE, make_result
 
 from mmt_plugin.engine.hooks.label_noise import PREFIX
@@ -74,12 +74,12 @@ def test_without_records_there_is_no_table(make_grid):
 
 
 def test_pages_hold_it(make_grid, monkeypatch, tmp_path):
-    monkeypatch.setattr("ablation.page.GRIDS", tmp_path)
+    monkeypatch.setattr("ablation.doc_tables.GRIDS", tmp_path)
     grid, results = make_grid({"MMT": {}}), tmp_path / "results"
     page = "A\n<!-- label noise: grid -->\nold\n<!-- end -->\nB\n"
     empty = page.replace("old", "\nNo run of this grid recorded it.\n")
     assert draw_page(page, results) == empty
-    write_result(result_file(results, grid, grid.rows[0], 1), noisy(make_result(grid.rows[0], 1, 60)))
+    add_result(results, grid, noisy(make_result(grid.rows[0], 1, 60)))
     drawn = draw_page(page, results)
     assert "| MMT | 1       | 40, 30" in drawn
     assert (drawn.startswith("A\n"), drawn.endswith("\nB\n")) == (True, True)

@@ -1,7 +1,7 @@
 """Rows of one recipe are run once."""
 
 import pytest
-from ablation import evidence
+from ablation import fill
 from small_grid import BASELINE
 
 NOISY = {**BASELINE, "overrides": {"REPORT.LABEL_NOISE": True}}
@@ -17,6 +17,6 @@ NOISY = {**BASELINE, "overrides": {"REPORT.LABEL_NOISE": True}}
     ids=["the first", "the one that records wrong labels", "each recipe"],
 )
 def test_what_runs_for_rows_of_one_recipe(rows, run, make_grid, monkeypatch, tmp_path):
-    monkeypatch.setattr(evidence, "run_stages", lambda stages, jobs, finish: stages)
-    stages = evidence.fill([make_grid(rows)], [], [1], tmp_path / "runs", tmp_path / "results", jobs=1)
-    assert [stage.folder.name for stage in stages] == run
+    monkeypatch.setattr(fill, "run_jobs", lambda jobs, processes, finish: jobs)
+    jobs = fill.fill_grids([make_grid(rows)], [], [1], tmp_path / "runs", tmp_path / "results", processes=1)
+    assert [job.folder.name for job in jobs] == run

@@ -3,11 +3,11 @@
 import math
 
 import pytest
-from ablation.curves import draw_curve_table, draw_curves, evaluations
-from ablation.errors import EvidenceError
-from ablation.page import GRIDS, draw_page
-from ablation.results import read_results
-from ablation.stages import command_by_hand
+from ablation.doc_tables import GRIDS, draw_page
+from ablation.errors import AblationError
+from ablation.jobs import command_by_hand
+from ablation.learning_curves import draw_curve_table, draw_curves, evaluations
+from ablation.result_files import DEFAULTS, read_results
 from ablation.table import comparison, draw_commands, draw_summary, draw_table, paired_p
 from small_grid import BASELINE
 from tiny import REPOSITORY
@@ -171,7 +171,7 @@ def test_a_page_keeps_everything_but_its_tables(tmp_path):
     drawn = draw_page(text, tmp_path)
     assert drawn == ("# A\n\n<!-- table: demo -->\n\nNo run of this grid is recorded.\n\n<!-- end -->\n\nB\n")
     assert draw_page(drawn, tmp_path) == drawn
-    with pytest.raises(EvidenceError, match="<!-- table: demo --> has no <!-- end --> after it"):
+    with pytest.raises(AblationError, match="<!-- table: demo --> has no <!-- end --> after it"):
         draw_page("<!-- table: demo -->\n<!-- table: mmt -->\n<!-- end -->", tmp_path)
 
 
@@ -181,6 +181,10 @@ def test_the_pages_of_results_are_what_the_result_files_give(page):
     assert draw_page(text, REPOSITORY / "docs" / "results") == text
 
 
-def test_every_result_file_belongs_to_a_grid():
-    names = {path.stem for path in GRIDS.glob("*.yml")}
-    assert {path.parent.name for path in (REPOSITORY / "docs" / "results").glob("*/*.json")} <= names
+def test_every_file_of_results_belongs_to_a_grid():
+    files = set((REPOSITORY / "docs" / "results").glob("*.json*"))
+    assert {path.stem for path in files if path.name != DEFAULTS} <= {
+        path.stem for path in GRIDS.glob("*.yml")
+    }
+    assert len(files) < 15
+    assert sum(path.stat().st_size for path in files) < 600_000

@@ -1,8 +1,8 @@
 """A grid on the tiny world, and results that nobody had to train for."""
 
 from ablation.grid import Row
-from ablation.recipe import expected_recipe
-from ablation.results import Result
+from ablation.results import RowResult, recipe_of
+from ablation.settings import default_keys, expected_settings, settings_digest
 from tiny import REPOSITORY, TINY, as_options
 
 SYNTHETIC = REPOSITORY / "configs" / "synthetic"
@@ -12,23 +12,18 @@ OVERRIDES = {**TINY, "MMT.SOURCE.OPTS": as_options(SOURCE_OPTS), "TEST.EVAL_PERI
 BASELINE = {"config": str(SYNTHETIC / "plaza2metro_baseline.yml")}
 
 
-def make_result(row: Row, seed: int, value: float) -> Result:
+def make_result(row: Row, seed: int, value: float) -> RowResult:
     """What a run of a row might have left."""
-    recipe = expected_recipe(row, seed)
     metrics = {"mAP": value, "Rank-1": value + 1, "Rank-5": value + 2, "Rank-10": value + 3, "mINP": value}
-    differing = [
-        {key: source[key] for key in source if source[key] != recipe.keys[key]} for source in recipe.sources
-    ]
-    return Result(
+    return RowResult(
         row=row.name,
         seed=seed,
-        command=f"python tools/train_net.py SEED {seed}",
+        **recipe_of(row),
+        digest=settings_digest(expected_settings(row, seed), default_keys()),
         metrics=metrics,
         clusters=None if row.kind != "train" else 200 + seed,
         minutes=2.0,
         images_per_bn=32,
-        curves={"mAP": [[50, value - 10], [100, value]], "ARI": [[0, 0.5]]} if row.kind == "train" else {},
         versions={"torch": "2.14.1", "mmt_plugin": "0.1.0"},
-        recipe=dict(recipe.keys),
-        sources=differing,
+        curves={"mAP": [[50, value - 10], [100, value]], "ARI": [[0, 0.5]]} if row.kind == "train" else {},
     )

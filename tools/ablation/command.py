@@ -2,11 +2,11 @@
 
     python tools/ablation configs/ablation/mmt.yml                      # seeds 1 2 3
     python tools/ablation configs/ablation/mmt.yml --rows MMT --seeds 4 --jobs 2
-    python tools/ablation configs/ablation/mmt.yml --table-only         # from the result files alone
+    python tools/ablation configs/ablation/mmt.yml --table-only         # from the kept results alone
     python tools/ablation --write docs/results.md                       # all tables of a page
 
-Every stage is one call of tools/train_net.py, printed before it runs, so that each can be repeated by hand.
-A finished run leaves a result file, <results>/<grid>/<row>_seed<seed>.json; rows that have theirs are not
+Every job is one call of tools/train_net.py or tools/evaluate.py, printed before it runs, so that each can be
+repeated by hand. Of a finished run a line is kept in <results>/<grid>.jsonl; rows that have theirs are not
 run again, so an interrupted call goes on when it is repeated, and another --results runs all anew. Source
 models are pre-trained once a seed and shared by all rows; what a grid file may say stands in
 tools/ablation/grid.py.
@@ -22,15 +22,15 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ablation.curves import PICTURE, draw_curves
-from ablation.errors import EvidenceError
-from ablation.evidence import fill
+from ablation.doc_tables import draw_page
+from ablation.errors import AblationError
+from ablation.fill import fill_grids
 from ablation.grid import Grid, load_grid
+from ablation.jobs import row_job
+from ablation.learning_curves import PICTURE, draw_curves
 from ablation.noise import draw_label_noise
-from ablation.page import draw_page
-from ablation.results import read_results
+from ablation.result_files import read_results
 from ablation.runner import OUTPUT, Failure
-from ablation.stages import row_stage
 from ablation.table import draw_table
 from mmt_plugin.system.files import replace_when_complete
 
@@ -44,13 +44,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="run these rows only")
     parser.add_argument("--output", type=Path, default=Path("logs/ablation"), help="folder of all runs")
     parser.add_argument(
-        "--results", type=Path, default=Path("docs/results"), help="folder of the result files"
+        "--results", type=Path, default=Path("docs/results"), help="folder of the kept results"
     )
     parser.add_argument(
         "--jobs",
         type=int,
         default=1,
-        help="processes at a time, which share the cores; or OMP_NUM_THREADS for each",
+        help="runs at a time, which share the cores; or OMP_NUM_THREADS for each",
     )
     parser.add_argument("--table-only", action="store_true", help="run nothing")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="draw the tables of this page anew")
@@ -76,12 +76,12 @@ def show(grid: Grid, results: Path, output: Path) -> None:
     if noise := draw_label_noise(grid, found):
         print(f"Wrong labels\n\n{noise}\n")
     places = {}
-    picture = results / grid.name / PICTURE
+    picture = output / grid.name / PICTURE
     if draw_curves(grid, found, picture):
         places["learning curves"] = picture
     trained = [row for row in grid.rows if row.kind == "train" and found[row.name]]
     if trained:
-        folder = row_stage(grid, trained[-1], max(found[trained[-1].name]), output).folder
+        folder = row_job(grid, trained[-1], max(found[trained[-1].name]), output).folder
         files = {
             "model": "model_final.pth",
             "log": "log.txt",
@@ -102,9 +102,9 @@ def write_page(page: Path, results: Path) -> None:
 
 def tell(failures: list[Failure]) -> None:
     for failure in failures:
-        print(f"\nfailed: {failure.stage.name}: {failure.reason}", file=sys.stderr)
+        print(f"\nfailed: {failure.job.name}: {failure.reason}", file=sys.stderr)
         if failure.log:
-            print(f"{failure.log}\n(all of it: {failure.stage.folder / OUTPUT})", file=sys.stderr)
+            print(f"{failure.log}\n(all of it: {failure.job.folder / OUTPUT})", file=sys.stderr)
 
 
 def interrupt(*_: object) -> None:
@@ -113,12 +113,13 @@ def interrupt(*_: object) -> None:
 
 def main() -> int:
     arguments = parse_arguments()
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, too, must not leave runs behind
+        signal.signal(number, interrupt)
     failures = []
     try:
         grids = [load_grid(path, arguments.opts) for path in arguments.grids]
         if not arguments.table_only:
-            failures = fill(
+            failures = fill_grids(
                 grids,
                 arguments.rows,
                 arguments.seeds,
@@ -130,7 +131,7 @@ def main() -> int:
             show(grid, arguments.results, arguments.output)
         if arguments.write:
             write_page(arguments.write, arguments.results)
-    except (EvidenceError, ConfigError, FileNotFoundError) as error:
+    except (AblationError, ConfigError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")

@@ -3,5 +3,5 @@
 from mmt_plugin.errors import UserError
 
 
-class EvidenceError(UserError, ValueError):
+class AblationError(UserError, ValueError):
     """A grid, a run folder or a result file that cannot be used; the message names it and what to do."""

@@ -32,8 +32,8 @@ import yaml
 
 from mmt_plugin.config import ConfigError, check_config, check_evaluation, load_config
 
-from .errors import EvidenceError
-from .recipe import expected_recipe, source_seeds
+from .errors import AblationError
+from .settings import expected_settings, source_seeds
 
 # "train": the whole recipe. "source": its first source model as it is, in the target's world.
 # "bn_statistics": that model, its BN statistics re-estimated on the target's training images.
@@ -109,11 +109,11 @@ class Grid:
         """Some rows, by name or slug, in the table's order.
 
         Raises:
-            EvidenceError: there is no such row.
+            AblationError: there is no such row.
         """
         unknown = [name for name in names if not any(name in (row.name, row.slug) for row in self.rows)]
         if unknown:
-            raise EvidenceError(f"{self.path}: there is no row {unknown[0]!r}; there are {self._row_names()}")
+            raise AblationError(f"{self.path}: there is no row {unknown[0]!r}; there are {self._row_names()}")
         return [row for row in self.rows if {row.name, row.slug} & set(names)]
 
     def _row_names(self) -> str:
@@ -134,18 +134,18 @@ def load_grid(path: Path, options: Sequence = ()) -> Grid:
         options: KEY VALUE pairs that override every row.
 
     Raises:
-        EvidenceError: naming file, row and key.
+        AblationError: naming file, row and key.
     """
     tree = _read(path)
     _refuse_unknown(f"{path}", tree, GRID_KEYS)
     rows = tree.get("rows")
     if not isinstance(rows, dict) or not rows:
-        raise EvidenceError(f"{path}: rows must name at least one row")
+        raise AblationError(f"{path}: rows must name at least one row")
     common = {key: tree.get(key) for key in ("config", "reference")}
     common["overrides"] = _mapping(f"{path}", tree.get("overrides"))
     last = dict(zip(options[::2], options[1::2], strict=False))
     if len(options) % 2:
-        raise EvidenceError(f"--opts are pairs KEY VALUE; {options[-1]!r} has no value")
+        raise AblationError(f"--opts are pairs KEY VALUE; {options[-1]!r} has no value")
     table: list[Row] = []
     for name, entry in rows.items():
         table.append(_row(path, str(name), entry, common, last, table))
@@ -156,7 +156,7 @@ def load_grid(path: Path, options: Sequence = ()) -> Grid:
     for key, names in (("reference", references), ("curves", grid.curves)):
         for name in names:
             if name not in [row.name for row in grid.rows]:
-                raise EvidenceError(f"{path}: {key}: there is no row {name!r}; there are {grid._row_names()}")
+                raise AblationError(f"{path}: {key}: there is no row {name!r}; there are {grid._row_names()}")
     _refuse_equal_slugs(grid)
     for row in grid.rows:
         _check_row(grid, row)
@@ -169,16 +169,16 @@ def _row(path: Path, name: str, entry: Any, common: dict, last: dict, above: Seq
     _refuse_unknown(place, entry, ROW_KEYS)
     kind, config = entry.get("kind", "train"), entry.get("config") or common["config"]
     if kind not in KINDS:
-        raise EvidenceError(f"{place}: kind is {kind!r}; choose one of {', '.join(KINDS)}")
+        raise AblationError(f"{place}: kind is {kind!r}; choose one of {', '.join(KINDS)}")
     if not config:
-        raise EvidenceError(f"{place}: name a config, in the row or in the grid")
+        raise AblationError(f"{place}: name a config, in the row or in the grid")
     file = _file(place, path, "config", config)
     overrides = common["overrides"] | _mapping(place, entry.get("overrides")) | last
     reference = entry.get("reference") or common["reference"]
     reference = None if reference == name else reference
     cost = entry.get("cost", 1.0)
     if not isinstance(cost, (int, float)) or not cost > 0:
-        raise EvidenceError(f"{place}: cost is {cost!r}; it is a number above 0")
+        raise AblationError(f"{place}: cost is {cost!r}; it is a number above 0")
     runs, camera = _ranked(place, kind, entry.get("runs") or [], above), entry.get("camera")
     camera = _file(place, path, "camera", camera) if camera else None
     note = str(entry.get("note") or "")
@@ -188,18 +188,18 @@ def _row(path: Path, name: str, entry: Any, common: dict, last: dict, above: Seq
 def _file(place: str, grid: Path, key: str, name: str) -> Path:
     file = Path(normpath(grid.parent / name))
     if not file.is_file():
-        raise EvidenceError(f"{place}: {key} is {name!r}: there is no {file}")
+        raise AblationError(f"{place}: {key} is {name!r}: there is no {file}")
     return file
 
 
 def _ranked(place: str, kind: str, names: Sequence[str], above: Sequence[Row]) -> tuple[Row, ...]:
     """The rows that a ranking is of."""
     if bool(names) != (kind == "ranking"):
-        raise EvidenceError(f"{place}: kind ranking, and only that, names runs")
+        raise AblationError(f"{place}: kind ranking, and only that, names runs")
     trained = {row.name: row for row in above if row.kind == "train"}
     unknown = [name for name in names if name not in trained]
     if unknown:
-        raise EvidenceError(
+        raise AblationError(
             f"{place}: runs: no row {unknown[0]!r} that trains stands above; there are {', '.join(trained)}"
         )
     return tuple(trained[name] for name in names)
@@ -218,16 +218,16 @@ def _check_row(grid: Grid, row: Row) -> None:
             raise ConfigError(
                 f"DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}; a table's numbers are of one test set"
             )
-        expected_recipe(row, 1)
+        expected_settings(row, 1)
     except (ConfigError, FileNotFoundError, KeyError) as error:
-        raise EvidenceError(f"{grid.path}: row {row.name!r}: {error}") from error
+        raise AblationError(f"{grid.path}: row {row.name!r}: {error}") from error
 
 
 def _refuse_equal_slugs(grid: Grid) -> None:
     seen: dict[str, str] = {}
     for row in grid.rows:
         if row.slug in seen:
-            raise EvidenceError(
+            raise AblationError(
                 f"{grid.path}: {seen[row.slug]!r} and {row.name!r} would share the file name {row.slug!r}"
             )
         seen[row.slug] = row.name
@@ -236,12 +236,12 @@ def _refuse_equal_slugs(grid: Grid) -> None:
 def _refuse_unknown(place: str, entry: Mapping, known: set[str]) -> None:
     unknown = sorted(map(str, entry.keys() - known))
     if unknown:
-        raise EvidenceError(f"{place}: there is no key {unknown[0]}; choose from {', '.join(sorted(known))}")
+        raise AblationError(f"{place}: there is no key {unknown[0]}; choose from {', '.join(sorted(known))}")
 
 
 def _mapping(place: str, value: Any) -> dict:
     if value is not None and not isinstance(value, dict):
-        raise EvidenceError(f"{place}: {value!r} is no mapping KEY: VALUE")
+        raise AblationError(f"{place}: {value!r} is no mapping KEY: VALUE")
     return value or {}
 
 
@@ -261,7 +261,7 @@ def _read(path: Path) -> dict:
     try:
         tree = yaml.load(path.read_text(), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise EvidenceError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        raise AblationError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
-        raise EvidenceError(f"{path} is no grid: it must be a mapping with config and rows")
+        raise AblationError(f"{path} is no grid: it must be a mapping with config and rows")
     return tree

@@ -8,7 +8,8 @@ from tabulate import tabulate
 from mmt_plugin.engine.hooks.label_noise import PREFIX
 
 from .grid import Grid
-from .results import Result, records_noise
+from .results import RowResult, records_noise
+from .settings import expected_settings
 
 HEADERS = (
     "",
@@ -32,30 +33,31 @@ CAPTION = (
 )
 
 
-def draw_label_noise(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
+def draw_label_noise(grid: Grid, results: Mapping[str, Mapping[int, RowResult]]) -> str:
     """The table in Markdown, of those rows whose runs recorded it (REPORT.LABEL_NOISE); "" without any."""
     body = []
     for row in grid.rows:
         runs = list(filter(records_noise, results[row.name].values()))
         if runs:
-            wrong, left, right = _cells(runs, "wrong", "p", "MMT.SOFT_CE_WEIGHT")
-            own = _joined(runs[0].recipe["MMT.SOFT_CE_WEIGHT"] * _by_epoch(runs, "p_own"), "{:.2f}")
-            triplets = _cells(runs, "triplets_wrong", "t", "MMT.SOFT_TRI_WEIGHT")
+            keys = expected_settings(row, runs[0].seed).keys
+            soft_ce, soft_triplet = keys["MMT.SOFT_CE_WEIGHT"], keys["MMT.SOFT_TRI_WEIGHT"]
+            wrong, left, right = _cells(runs, "wrong", "p", soft_ce)
+            own = _joined(soft_ce * _by_epoch(runs, "p_own"), "{:.2f}")
+            triplets = _cells(runs, "triplets_wrong", "t", soft_triplet)
             body.append([row.name, str(len(runs)), wrong, left, own, right, *triplets])
     if not body:
         return ""
     return f"{tabulate(body, headers=HEADERS, tablefmt='github', disable_numparse=True)}\n\n{CAPTION}"
 
 
-def _cells(runs: Sequence[Result], share: str, probability: str, key: str) -> list[str]:
+def _cells(runs: Sequence[RowResult], share: str, probability: str, soft: float) -> list[str]:
     """The share of wrong ones, and the weight left to wrong and to right ones."""
-    soft = runs[0].recipe[key]
     wrong = 100 * _by_epoch(runs, share)
     weights = [1 - soft + soft * _by_epoch(runs, f"{probability}_{which}") for which in ("wrong", "right")]
     return [_joined(wrong, "{:.0f}"), *(_joined(weight, "{:.2f}") for weight in weights)]
 
 
-def _by_epoch(runs: Sequence[Result], name: str) -> np.ndarray:
+def _by_epoch(runs: Sequence[RowResult], name: str) -> np.ndarray:
     """Mean of a scalar over the runs that have it, one value an epoch; NaN where none has."""
     found = [dict(run.curves.get(PREFIX + name, ())) for run in runs]
     epochs = sorted({iterations for run in runs for iterations, _ in run.curves[PREFIX + "wrong"]})

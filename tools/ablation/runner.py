@@ -1,118 +1,138 @@
-"""Stages side by side, each in a process of its own."""
+"""Jobs side by side, each in a process of its own, which stops when this one ends."""
 
 import os
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import EvidenceError
-from .stages import Stage
+from .claim import claim
+from .errors import AblationError
+from .jobs import Job
 
-# What a stage's process prints goes into this file of its folder.
+# What a job's process prints goes into this file of its folder, after what earlier ones printed.
 OUTPUT = "output.txt"
 TAIL_LINES = 15
 # Seconds between two looks at the processes, and those that one has to write its checkpoint and end.
 PERIOD, PATIENCE = 0.2, 120
+# Through it a process learns of this one's end; where it cannot, a claimed folder is waited for.
+BOUND = Path(__file__).with_name("bound.py")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A stage that did not run to its end.
+    """A job that did not run to its end.
 
     Attributes:
-        stage: which.
+        job: which.
         reason: one sentence.
         log: the last lines it printed; "" where it was not started.
     """
 
-    stage: Stage
+    job: Job
     reason: str
     log: str = ""
 
 
-def run_stages(stages: Iterable[Stage], jobs: int, finish: Callable[[Stage], None]) -> list[Failure]:
+def run_jobs(jobs: Iterable[Job], processes: int, finish: Callable[[Job], None]) -> list[Failure]:
     """Run what is not complete, in the order given, as far as its needs allow.
 
-    A stage that fails takes with it only those that need it. If the caller is interrupted, running stages
-    are asked to stop; they write a checkpoint, and go on in the next call. The processes share the cores,
-    unless the caller's OMP_NUM_THREADS says how many each takes.
+    A job that fails takes with it only those that need it. If the caller is interrupted or dies, running jobs
+    are asked to stop; they write a checkpoint, and go on in the next call, which waits for those that are
+    still at it, as for those of another call. The processes share the cores, unless the caller's
+    OMP_NUM_THREADS says how many each takes.
 
     Args:
-        stages: not complete; what they need is added before them.
-        jobs: processes at a time.
-        finish: called with each stage given, once it is complete. May raise an EvidenceError, which makes
-            the stage a failure.
+        jobs: not complete; what they need is added before them.
+        processes: at a time.
+        finish: called with each job given, once it is complete. May raise an AblationError, which makes the
+            job a failure.
 
     Returns:
         What failed.
     """
-    wanted = list(stages)
-    waiting = list(dict.fromkeys(each for stage in wanted for each in _with_needs(stage)))
-    failures: dict[Stage, Failure] = {}
-    running: dict[Stage, subprocess.Popen] = {}
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // jobs))
-    total = sum(not stage.finished for stage in waiting)
+    wanted = list(jobs)
+    waiting = list(dict.fromkeys(each for job in wanted for each in _with_needs(job)))
+    failures: dict[Job, Failure] = {}
+    running: dict[Job, subprocess.Popen] = {}
+    elsewhere: set[Job] = set()
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // processes))
+    total = sum(not job.finished for job in waiting)
     number = 0
+
+    def complete(job: Job) -> None:
+        print(f"complete: {job.name}", flush=True)
+        if job in wanted:
+            try:
+                finish(job)
+            except AblationError as error:
+                failures[job] = Failure(job, str(error))
+
     with ExitStack() as cleanup:
         cleanup.callback(_stop, running)
         while waiting or running:
-            for stage in [stage for stage, process in running.items() if process.poll() is not None]:
-                status = running.pop(stage).returncode
-                if status or not stage.finished:
-                    failures[stage] = Failure(stage, f"ended with status {status}", _tail(stage.folder))
-                    print(f"failed: {stage.name}", flush=True)
+            for job in [job for job, process in running.items() if process.poll() is not None]:
+                status = running.pop(job).returncode
+                if status or not job.finished:
+                    failures[job] = Failure(job, f"ended with status {status}", _tail(job.folder))
+                    print(f"failed: {job.name}", flush=True)
                 else:
-                    print(f"complete: {stage.name}", flush=True)
-                    if stage in wanted:
-                        try:
-                            finish(stage)
-                        except EvidenceError as error:
-                            failures[stage] = Failure(stage, str(error))
-            for stage in list(waiting):
-                broken = [need for need in stage.needs if need in failures]
+                    complete(job)
+            for job in list(waiting):
+                broken = [need for need in job.needs if need in failures]
                 if broken:
-                    failures[stage] = Failure(stage, f"needs {broken[0].name}, which failed")
-                elif stage.finished:
-                    pass
-                elif len(running) < jobs and all(need.finished for need in stage.needs):
+                    failures[job] = Failure(job, f"needs {broken[0].name}, which failed")
+                elif job.finished:
+                    if job in elsewhere:
+                        complete(job)
+                elif len(running) < processes and all(need.finished for need in job.needs):
+                    if not (process := _start(job, threads)):
+                        if job not in elsewhere:
+                            print(f"waiting: {job.name}: a process works in {job.folder}", flush=True)
+                        elsewhere.add(job)
+                        continue
                     number += 1
-                    print(f"[{number}/{total}] {stage.name}\n$ {shlex.join(stage.command)}", flush=True)
-                    running[stage] = _start(stage, threads)
+                    print(f"[{number}/{total}] {job.name}\n$ {shlex.join(job.command)}", flush=True)
+                    running[job] = process
                 else:
                     continue
-                waiting.remove(stage)
-            if running:
+                waiting.remove(job)
+            if waiting or running:
                 time.sleep(PERIOD)
     return list(failures.values())
 
 
-def _with_needs(stage: Stage) -> Iterator[Stage]:
-    """A stage after all that must be complete before it."""
-    for need in stage.needs:
+def _with_needs(job: Job) -> Iterator[Job]:
+    """A job after all that must be complete before it."""
+    for need in job.needs:
         yield from _with_needs(need)
-    yield stage
+    yield job
 
 
-def _start(stage: Stage, threads: str) -> subprocess.Popen:
-    stage.folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": threads}
-    with open(stage.folder / OUTPUT, "w") as output:
-        # In a session of its own: Ctrl-C reaches the caller alone, which then asks each stage to stop, once.
+def _start(job: Job, threads: str) -> subprocess.Popen | None:
+    """The job's process; None where another one is at work in its folder."""
+    if not (held := claim(job.folder)):
+        return None
+    # Threads that spin while they wait take the cores from the processes beside them.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": threads}
+    with held, open(job.folder / OUTPUT, "a") as output:
+        # In a session of its own: Ctrl-C reaches the caller alone, which then asks each job to stop, once.
         return subprocess.Popen(
-            stage.command,
+            [sys.executable, str(BOUND), str(os.getpid()), *job.command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
+            pass_fds=[held.fileno()],
         )
 
 
-def _stop(running: dict[Stage, subprocess.Popen]) -> None:
+def _stop(running: dict[Job, subprocess.Popen]) -> None:
     for process in running.values():
         process.terminate()
     for process in running.values():

@@ -7,11 +7,11 @@ from scipy.stats import ttest_rel
 from tabulate import tabulate
 
 from .grid import Grid, Row
-from .results import Result
-from .stages import command_by_hand
+from .jobs import command_by_hand
+from .results import RowResult
 
 # How to read a value from a run, and the digits shown of it.
-Column = tuple[Callable[[Result], float | None], int]
+Column = tuple[Callable[[RowResult], float | None], int]
 # Metric of the differences.
 COMPARED = "mAP"
 COLUMNS = ("mAP", "Rank-1", "Rank-5", "Rank-10")
@@ -22,7 +22,7 @@ NOTHING = "-"
 NO_RUNS = "No run of this grid is recorded."
 
 
-def draw_table(grid: Grid, results: Mapping[str, Mapping[int, Result]], minutes: bool = False) -> str:
+def draw_table(grid: Grid, results: Mapping[str, Mapping[int, RowResult]], minutes: bool = False) -> str:
     """The table in Markdown, with a sentence on what is in it.
 
     Args:
@@ -38,7 +38,7 @@ def draw_table(grid: Grid, results: Mapping[str, Mapping[int, Result]], minutes:
     return "\n\n".join([table, *_notes(grid, len(references) > 1), _caption(bool(references))])
 
 
-def draw_summary(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
+def draw_summary(grid: Grid, results: Mapping[str, Mapping[int, RowResult]]) -> str:
     """A shorter table, of the rows that were run: two metrics, and the differences."""
     rows = [row for row in grid.rows if results[row.name]]
     if not rows:
@@ -46,7 +46,7 @@ def draw_summary(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str
     return _draw(rows, results, *_columns(SUMMARY_COLUMNS, []), _references(grid, results))
 
 
-def draw_commands(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> str:
+def draw_commands(grid: Grid, results: Mapping[str, Mapping[int, RowResult]]) -> str:
     """A command for each row that was run, of its first seed, as a shell block."""
     lines = []
     for row in grid.rows:
@@ -101,14 +101,14 @@ def _columns(metrics: Sequence[str], others: Sequence[str]) -> tuple[list[str], 
     return [*metrics, *others], [*columns, *(known[name] for name in others)]
 
 
-def _references(grid: Grid, results: Mapping[str, Mapping[int, Result]]) -> set[str]:
+def _references(grid: Grid, results: Mapping[str, Mapping[int, RowResult]]) -> set[str]:
     """Names of the rows that others are compared with, of those that were run."""
     return {row.reference for row in grid.rows if row.reference and results[row.reference]}
 
 
 def _draw(
     rows: Sequence[Row],
-    results: Mapping[str, Mapping[int, Result]],
+    results: Mapping[str, Mapping[int, RowResult]],
     headers: Sequence[str],
     columns: Sequence[Column],
     references: set[str],
@@ -130,12 +130,12 @@ def _draw(
     return tabulate(body, headers=headers, tablefmt="github", disable_numparse=True)
 
 
-def first_ari(run: Result) -> float | None:
+def first_ari(run: RowResult) -> float | None:
     """Agreement of a run's first clusters with the truth; None where nothing was clustered or is known."""
     return run.curves["ARI"][0][1] if "ARI" in run.curves else None
 
 
-def _compared(runs: Mapping[int, Result]) -> dict[int, float]:
+def _compared(runs: Mapping[int, RowResult]) -> dict[int, float]:
     return {seed: run.metrics[COMPARED] for seed, run in runs.items()}
 
 
