@@ -1,5 +1,6 @@
-"""Shared fixtures: a tiny built-in world, tiny configs."""
+"""Shared fixtures: a tiny built-in world, tiny configs, runs that are cut off."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tiny import REPOSITORY, TINY, as_options
 from mmt_plugin import data
 from mmt_plugin.commands.line import main
 from mmt_plugin.config import load_config
+from mmt_plugin.engine import MMTTrainer
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +92,28 @@ def observe(record_property):
 def soak(request) -> bool:
     """Whether faults are to be injected as often as `make soak` does."""
     return bool(request.config.getoption("soak", False))
+
+
+class CutOffError(Exception):
+    """Stands for whatever ends a run."""
+
+
+@pytest.fixture
+def cut_off(monkeypatch):
+    """Function of an iteration: a context in which training ends before that iteration."""
+
+    @contextmanager
+    def cut_off_at(iteration):
+        step = MMTTrainer.run_step
+
+        def interrupted(self):
+            if self.iter == iteration:
+                raise CutOffError
+            step(self)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(MMTTrainer, "run_step", interrupted)
+            with pytest.raises(CutOffError):
+                yield
+
+    return cut_off_at

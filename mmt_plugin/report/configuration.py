@@ -55,7 +55,7 @@ def _keys(cfg: CfgNode) -> list[tuple[str, str]]:
     if method == "ground_truth":
         return keys
     keys += [
-        ("un-clustered images", "PSEUDO_LABELS.OUTLIERS"),
+        ("outliers", "PSEUDO_LABELS.OUTLIERS"),
         ("pairs of student and teacher", "MMT.NUM_PAIRS"),
         ("share of soft classification", "MMT.SOFT_CE_WEIGHT"),
         ("share of the soft triplet loss", "MMT.SOFT_TRI_WEIGHT"),

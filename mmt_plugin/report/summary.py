@@ -78,7 +78,7 @@ def tiles(run: ReportedRun) -> list[Tile]:
         found.append(Tile("Clusters", number(labels["clusters"].values[-1]), note))
         share = labels["unclustered"].values[-1] / max(len(run.labels), 1) if run.labels is not None else None
         if share is not None:
-            found.append(Tile("Un-clustered images", f"{100 * share:.1f} %", f"of {len(run.labels):,}"))
+            found.append(Tile("Outliers", f"{100 * share:.1f} %", f"of {len(run.labels):,} images"))
     if SCORE in labels:
         note = "steady and well separated clusters, from 0 to 1; not whether they are identities"
         found.append(Tile("Label-free score", f"{labels[SCORE].values[-1]:.2f}", note))

@@ -86,7 +86,7 @@ def test_a_grid_is_interrupted_goes_on_and_keeps_what_is_true(harness, tmp_path)
     again = call(harness)
     assert again.returncode == 1
     assert "source model" not in again.stdout
-    assert "failed: broken, seed 1: ended with status 1" in again.stdout
+    assert "failed: broken, seed 1: ended with status 2" in again.stdout
     assert "checkpoint 'nowhere/a.pth' does not exist" in again.stdout
     results = kept(tmp_path, "tiny")
     assert list(results) == ["direct transfer", "baseline", "re-ranked"]

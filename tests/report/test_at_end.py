@@ -73,7 +73,7 @@ def test_a_report_that_fails_does_not_fail_the_training(config, monkeypatch, cap
         metrics = run(cfg, "", resume=False)
     assert metrics["mAP"] > 0
     assert json.loads(Path(cfg.OUTPUT_DIR, "results.json").read_text())["metrics"] == pytest.approx(metrics)
-    assert f"python tools/report.py {cfg.OUTPUT_DIR}" in caplog.text
+    assert f"mmt report {cfg.OUTPUT_DIR}" in caplog.text
     assert "a bug in the report" in caplog.text
 
 

@@ -1,7 +1,10 @@
 """The page at the end of a run, from the run's folder."""
 
+import ast
+import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmt_plugin.commands.line import parser_of
+from mmt_plugin.config import load_config
 from mmt_plugin.data import build
 from mmt_plugin.engine import run
 from mmt_plugin.report import collect
@@ -20,8 +25,8 @@ from mmt_plugin.runs.run import RunError
 from mmt_plugin.synthetic import SynthMetro
 
 SECTIONS = [
-    "results", "evaluation", "labels", "clusters", "map", "distances", "ranking", "training", "timeline",
-    "configuration",
+    "results", "next", "evaluation", "labels", "clusters", "map", "distances", "ranking", "training",
+    "timeline", "configuration",
 ]  # fmt: skip
 EPOCHS = 3
 
@@ -66,8 +71,10 @@ def test_numbers_are_those_of_the_run(finished, read_page):
 def test_pictures_are_inside_and_marked(finished, read_page):
     page = read_page(finished)
     clusters, ranking = page.section("clusters"), page.section("ranking")
-    for heading in ("Largest", "Tightest", "Most mixed"):
+    for heading in ("Largest", "Most mixed", "Tightest"):
         assert f"<h3>{heading}</h3>" in clusters
+    shown = re.findall(r"<h4>Cluster (\d+):", clusters)
+    assert len(shown) == len(set(shown)) == 8
     assert ranking.count('<figure class="query">') == 8
     shown = ranking.count('<figure class="right">') + ranking.count('<figure class="wrong">')
     assert shown == 8 * 10
@@ -96,6 +103,27 @@ def test_the_page_asks_for_nothing_and_runs_nothing(finished, read_page):
         assert address.startswith(("data:image/jpeg;base64,", "#", "data:,")), address[:80]
     assert "<script" not in page.text
     assert len(page.text) < 5e6
+
+
+def test_next_steps_are_commands_that_name_the_run(finished, read_page):
+    page, folder = read_page(finished), str(finished)
+    blocks = re.findall(r"<pre>(.*?)</pre>", html.unescape(page.section("next")), re.DOTALL)
+    (constant,) = (node.value for node in ast.walk(ast.parse(blocks[0])) if isinstance(node, ast.Constant))
+    assert constant == folder
+    commands = [shlex.split(block) for block in blocks[1:]]
+    assert [words[:2] for words in commands] == [["mmt", "export"], ["mmt", "evaluate"], ["mmt", "evaluate"]]
+    for _, verb, run_folder, *options in commands:
+        assert run_folder == folder
+        parser_of(verb, "mmt").parse_args([run_folder, *options])
+    assert commands[2][-2] == "DATASETS.TESTS"
+    assert load_config(finished / "config.yaml", commands[2][-2:]).DATASETS.TESTS[0].startswith("folder:")
+    (again,) = re.findall(r"To write it again: <code>(.*?)</code>", page.text)
+    assert shlex.split(html.unescape(again)) == ["mmt", "report", folder]
+
+
+def test_nothing_is_said_of_people_where_there_may_be_none(finished, read_page):
+    words = re.sub(r"data:[^\"]*|<[^>]*>", " ", read_page(finished).text).lower().split()
+    assert not {"person", "persons", "people", "pedestrian", "someone"} & {w.strip(".,:;") for w in words}
 
 
 def test_strings_of_the_run_are_escaped(finished, read_page):
@@ -218,6 +246,8 @@ def test_a_run_without_identities_cameras_and_test_set_says_so(tiny_config, unla
     assert "<h3>Loosest</h3>" in page.section("clusters")
     assert '<figure class="wrong">' not in page.section("clusters")
     assert "near by construction" in page.section("distances")
+    assert '<span class="label">Label-free score</span><strong>' in page.text
+    assert "Evaluation on crops that you have labelled" in page.section("next")
     assert "no labels: there are none" in page.section("results")
 
 

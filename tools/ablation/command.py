@@ -12,7 +12,7 @@ models are pre-trained once a seed and shared by all rows; what a grid file may 
 tools/ablation/grid.py.
 """
 
-from mmt_plugin.config import ConfigError  # (first: it makes fastreid importable)
+from mmt_plugin.errors import UserError  # (first: the package makes fastreid importable)
 
 # isort: split
 import argparse
@@ -23,7 +23,6 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ablation.doc_tables import draw_page
-from ablation.errors import AblationError
 from ablation.fill import fill_grids
 from ablation.grid import Grid, load_grid
 from ablation.jobs import row_job
@@ -131,8 +130,9 @@ def main() -> int:
             show(grid, arguments.results, arguments.output)
         if arguments.write:
             write_page(arguments.write, arguments.results)
-    except (AblationError, ConfigError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    except (UserError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")
     tell(failures)
