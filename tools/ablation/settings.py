@@ -14,7 +14,7 @@ from fastreid.config import CfgNode, get_cfg
 
 from mmt_plugin.config import ConfigError, add_mmt_config, load_config
 from mmt_plugin.engine.pipeline import source_config
-from mmt_plugin.runs.recipe import FREE_KEYS, flatten
+from mmt_plugin.runs.recipe import FREE_KEYS, flatten, in_one_form
 from mmt_plugin.runs.run import Run, RunError
 
 from .errors import AblationError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 UNCOMPARED = {
     *FREE_KEYS,
     *("MMT.WEIGHTS", "MODEL.WEIGHTS", "MMT.SOURCE.CONFIG_FILE", "MMT.SOURCE.SEEDS", "MMT.SOURCE.OPTS"),
-    "SYNTHETIC.NUM_WORKERS",
 }
 
 
@@ -189,7 +188,8 @@ def evaluation_options(row: Row, seed: int) -> list:
 
 def comparable(cfg: CfgNode) -> dict[str, Any]:
     """A configuration by dotted key, as JSON holds it, without what does not matter."""
-    return {key: _plain(value) for key, value in flatten(cfg).items() if key not in UNCOMPARED}
+    keys = in_one_form(flatten(cfg))
+    return {key: _plain(value) for key, value in keys.items() if key not in UNCOMPARED}
 
 
 @cache
