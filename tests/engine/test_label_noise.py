@@ -119,7 +119,8 @@ def test_means_are_those_of_a_loop(pairs, teachers):
     networks = list(model.teachers if teachers else model.students)
     peers = list(zip(model.students, networks[1:] + networks[:1], strict=True))
     assert recorded(model, [batch_of(images) for images in batches]) == pytest.approx(
-        mean_by_loop(peers, batches), abs=1e-5
+        mean_by_loop(peers, batches),
+        abs=1e-4,  # an image's distance to itself is rounding alone
     )
 
 
