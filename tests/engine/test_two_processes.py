@@ -17,7 +17,16 @@ from mmt_plugin.engine.hooks.label_noise import PREFIX
 from mmt_plugin.modeling.layers import convert_batch_norm
 from mmt_plugin.system.launch import launch
 
-METHODS = ("plaza2metro_baseline", "plaza2metro_mmt", "plaza2metro_mmt_plus")
+METHODS = {
+    "baseline": ("plaza2metro_baseline", {}),
+    "mmt": ("plaza2metro_mmt", {}),
+    "mmt_plus": ("plaza2metro_mmt_plus", {}),
+    "memory": (
+        "plaza2metro_mmt_plus",
+        {"MMT__CLASSIFIER": "memory", "MODEL__HEADS__CLS_LAYER": "Linear", "MMT__TRIPLET_GRADIENT": "anchor"},
+    ),
+    "hybrid": ("plaza2metro_mmt", {"MMT__CLASSIFIER": "hybrid", "MMT__MEMORY__UPDATE": "teacher"}),
+}
 
 
 def load(folder, rank: int):
@@ -31,7 +40,7 @@ def label_noise(folder) -> dict[str, float]:
 
 
 def test_two_processes_train_as_one(tiny_config, tmp_path):
-    """Baseline, MMT and MMT+ on 63 images, which leave one rank with fewer to extract and to evaluate.
+    """On 63 images, which leave one rank with fewer to extract and to evaluate.
 
     Both ranks end equal. After one step, they have what a single process has that normalises in the same
     chunks (later, untrained networks magnify rounding).
@@ -40,7 +49,8 @@ def test_two_processes_train_as_one(tiny_config, tmp_path):
     def configs(kind: str, epochs: int) -> list:
         return [
             tiny_config(
-                name,
+                recipe,
+                **overrides,
                 OUTPUT_DIR=str(tmp_path / kind / name),
                 SYNTHETIC__TRAIN_IDS=9,
                 SYNTHETIC__TRAIN_IMAGES_PER_ID=7,
@@ -55,7 +65,7 @@ def test_two_processes_train_as_one(tiny_config, tmp_path):
                 SOLVER__BASE_LR=0.01,
                 REPORT__LABEL_NOISE=True,
             )
-            for name in METHODS
+            for name, (recipe, overrides) in METHODS.items()
         ]
 
     one_step, two_epochs = configs("step", 1), configs("run", 2)
@@ -76,7 +86,9 @@ def test_two_processes_train_as_one(tiny_config, tmp_path):
         assert label_noise(together.OUTPUT_DIR) == pytest.approx(noise, abs=1e-4), name
         together, single = load(together.OUTPUT_DIR, 0), load(single.OUTPUT_DIR, 0)
         assert torch.equal(together["labels"], single["labels"])
-        assert any(key.startswith("queues") for key in single["model"]) == (name == "plaza2metro_mmt_plus")
+        assert any(key.startswith("queues") for key in single["model"]) == (
+            METHODS[name][0] == "plaza2metro_mmt_plus"
+        )
         for key, value in together["model"].items():
             torch.testing.assert_close(
                 value, single["model"][key], atol=1e-4, rtol=1e-3, msg=lambda m, k=(name, key): f"{k}: {m}"
