@@ -1,11 +1,15 @@
 """What the names in a config stand for, by fastreid's registries: also for a user's own classes."""
 
 import difflib
+from collections.abc import Iterable
 
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+
+from mmt_plugin.modeling.memory import MEMORY_REGISTRY
+from mmt_plugin.modeling.objective import LOSS_REGISTRY
 
 from .errors import ConfigError
 
@@ -24,29 +28,44 @@ def is_a(cfg: CfgNode, name: str) -> bool:
 
 
 def check_registered(cfg: CfgNode, *, inference: bool = False) -> None:
-    """Refuse names of networks that nothing is registered under.
+    """Refuse names of parts that nothing is registered under.
 
     Args:
         cfg: any.
-        inference: one network is wanted alone, which needs no meta-architecture.
+        inference: one network is wanted alone, which needs a backbone and a head.
 
     Raises:
         ConfigError: naming the key, near names, and the imports that the run was made with.
     """
-    for key, name, registry in (
-        ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY),
-        ("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY),
-        ("MODEL.HEADS.NAME", cfg.MODEL.HEADS.NAME, REID_HEADS_REGISTRY),
-    ):
-        if inference and registry is META_ARCH_REGISTRY:
-            continue
-        known = registry._obj_map
+    parts = [
+        ("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY._obj_map),
+        ("MODEL.HEADS.NAME", cfg.MODEL.HEADS.NAME, REID_HEADS_REGISTRY._obj_map),
+    ]
+    if not inference:
+        parts += [
+            ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY._obj_map),
+            ("MMT.CLASSIFIER", cfg.MMT.CLASSIFIER, ("weights", *MEMORY_REGISTRY._obj_map)),
+            *(
+                ("a loss of MMT.EXTRA_LOSSES", name, LOSS_REGISTRY._obj_map)
+                for name in loss_names(cfg.MMT.EXTRA_LOSSES)
+            ),
+        ]
+    for key, name, known in parts:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise ConfigError(
                 f"{key} is {name!r}, but nothing is registered under that name; {hint}{remedy(cfg)}"
             )
+
+
+def loss_names(losses: Iterable) -> list[str]:
+    """The names of MMT.EXTRA_LOSSES, of such entries as have one."""
+    return [
+        entry[0]
+        for entry in losses
+        if isinstance(entry, tuple | list) and entry and isinstance(entry[0], str)
+    ]
 
 
 def remedy(cfg: CfgNode) -> str:

@@ -11,7 +11,6 @@ from fastreid.layers import any_softmax
 
 from mmt_plugin.data.datasets.own.options import option_rules
 from mmt_plugin.modeling.losses.softmax_triplet import GRADIENTS
-from mmt_plugin.modeling.memory import MEMORY_REGISTRY
 from mmt_plugin.pseudo_labels import METHODS
 
 from .architecture import SDA, is_a
@@ -66,7 +65,6 @@ METHOD_CHOICES = {
     "MMT.JOINT.ROWS": ("pretrained", "centroids", "random"),
     "MMT.EMA.BN_STATISTICS": ("own", "student"),
     "MMT.MOCO.DOMAINS": ("target", "both"),
-    "MMT.CLASSIFIER": lambda: ("weights", *MEMORY_REGISTRY._obj_map),
     "MMT.MEMORY.UPDATE": ("student", "teacher"),
     "MMT.TRIPLET_GRADIENT": GRADIENTS,
     "MODEL.BACKBONE.TOKENS": ("map", "class"),

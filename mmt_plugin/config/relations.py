@@ -7,7 +7,9 @@ from fastreid.config import CfgNode
 from mmt_plugin.data.datasets.own.names import is_own
 from mmt_plugin.data.datasets.own.options import option_rules
 from mmt_plugin.data.named import named_sets
-from mmt_plugin.modeling.objective import LOSS_REGISTRY, own_terms
+from mmt_plugin.modeling.objective import own_terms
+
+from .architecture import loss_names
 
 Rule = tuple[bool, str]
 
@@ -85,21 +87,14 @@ def pairs_rules(cfg: CfgNode) -> Iterator[Rule]:
 
 def objective_rules(cfg: CfgNode) -> Iterator[Rule]:
     """What is minimised, and what classifies."""
-    mmt, known = cfg.MMT, LOSS_REGISTRY._obj_map
+    mmt, names = cfg.MMT, loss_names(cfg.MMT.EXTRA_LOSSES)
     for entry in mmt.EXTRA_LOSSES:
-        pair = isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[0], str)
-        weighted = pair and isinstance(entry[1], int | float) and entry[1] > 0
+        is_pair = isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[0], str)
         yield (
-            weighted,
+            is_pair and isinstance(entry[1], int | float) and 0 < entry[1] < float("inf"),
             f"MMT.EXTRA_LOSSES has {entry!r}; each entry is a name and a positive weight, such as "
             '("consistency", 0.1)',
         )
-        yield (
-            not pair or entry[0] in known,
-            f"MMT.EXTRA_LOSSES names {entry[0] if pair else entry!r}, but the registered losses are "
-            f"{', '.join(known) or 'none'}: import the file that registers it (docs/extending.md)",
-        )
-    names = [entry[0] for entry in mmt.EXTRA_LOSSES if entry]
     yield len(set(names)) == len(names), f"MMT.EXTRA_LOSSES names a loss twice: {', '.join(names)}"
     taken = own_terms(mmt).keys()
     yield (

@@ -168,7 +168,7 @@ def test_memories_are_part_of_the_state_and_weights_are_not_trained(with_memory)
     [
         (
             {"MMT__CLASSIFIER": "memori"},
-            "CLASSIFIER is 'memori'; choose one of weights, memory, hybrid",
+            "CLASSIFIER is 'memori', but nothing is registered under .* did you mean memory",
         ),
         ({"PSEUDO_LABELS__METHOD": "ground_truth"}, "whose memory is filled by clustering"),
         ({"MODEL__HEADS__CLS_LAYER": "CosSoftmax"}, "which knows no margin"),

@@ -11,14 +11,16 @@ from mmt_plugin.modeling.objective import LOSS_REGISTRY
 
 @pytest.fixture
 def spread():
-    """A loss that is registered for the test."""
+    """A loss that is registered for the test; also under a name that is taken."""
 
     @LOSS_REGISTRY.register()
     def spread(outputs):
         return sum(student["features"].std() + peer["features"].std() for student, peer in outputs.pairs)
 
+    LOSS_REGISTRY._do_register("moco", spread)
     yield spread
-    del LOSS_REGISTRY._obj_map["spread"]
+    for name in ("spread", "moco"):
+        del LOSS_REGISTRY._obj_map[name]
 
 
 def test_a_registered_loss_is_a_weighted_term(make_model, spread):
@@ -32,9 +34,10 @@ def test_a_registered_loss_is_a_weighted_term(make_model, spread):
 @pytest.mark.parametrize(
     ("losses", "message"),
     [
-        ((("sprad", 0.5),), "names 'sprad', but the registered losses are"),
+        ((("sprad", 0.5),), "a loss of MMT.EXTRA_LOSSES is 'sprad', but nothing is .* did you mean spread"),
         ((("spread", -1.0),), "each entry is a name and a positive weight"),
         (("spread",), "each entry is a name and a positive weight"),
+        ((("spread", float("inf")), 5), "each entry is a name and a positive weight"),
         ((("spread", 0.5), ("spread", 0.1)), "names a loss twice"),
         ((("moco", 0.5),), "register it by a name other than ce, soft_ce"),
     ],
