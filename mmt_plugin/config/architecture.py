@@ -61,11 +61,8 @@ def check_registered(cfg: CfgNode, *, inference: bool = False) -> None:
 
 def loss_names(losses: Iterable) -> list[str]:
     """The names of MMT.EXTRA_LOSSES, of such entries as have one."""
-    return [
-        entry[0]
-        for entry in losses
-        if isinstance(entry, tuple | list) and entry and isinstance(entry[0], str)
-    ]
+    entries = [entry for entry in losses if isinstance(entry, tuple | list) and entry]
+    return [entry[0] for entry in entries if isinstance(entry[0], str)]
 
 
 def remedy(cfg: CfgNode) -> str:
