@@ -111,7 +111,7 @@ def test_tools_have_the_options(page):
 
 @pages
 def test_make_has_the_targets(page):
-    targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     for words in commands(page):
         if words[0] == "make":
             assert {word for word in words[1:] if "=" not in word} <= set(targets), f"{page.name}: {words}"

@@ -64,7 +64,7 @@ def test_every_data_set_of_a_recipe_is_looked_for():
     ("missing", "remedy"),
     [
         (("fastreid",), "pip install --no-deps fastreid==1.4.0"),
-        (("torch", "torchvision"), "pip install 'torch>=2.4'"),
+        (("torch", "torchvision"), "pip install 'torch>=2.6'"),
         (("faiss", "faiss-cpu"), "pip install faiss-cpu"),
     ],
 )
