@@ -4,8 +4,8 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-# The versions the tests run with; any torch >= 2.4 with its torchvision works:
-#   make install TORCH="torch==2.4.1 torchvision==0.19.1"
+# The versions the tests run with; any torch >= 2.6 with its torchvision works:
+#   make install TORCH="torch==2.6.0 torchvision==0.21.0"
 TORCH  ?= torch==2.14.1 torchvision==0.29.1
 OUTPUT ?= logs/demo
 # Tests, or runs, side by side: each test keeps to one thread, runs share the cores.
@@ -14,15 +14,15 @@ JOBS   ?= 2
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo docs evidence test lint soak benchmark clean
+.PHONY: install demo docs evidence test test-oldest lint soak benchmark clean
 
 install: $(STAMP)
 
 $(STAMP): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --quiet $(TORCH)
-	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps fastreid==1.4.0
 	$(BIN)/pip install --disable-pip-version-check --quiet --editable ".[dev]"
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps fastreid==1.4.0
 	touch $(STAMP)
 
 demo: $(STAMP)
@@ -52,6 +52,15 @@ benchmark: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python tools/soak.py --output docs/faults.md
+
+# The suite on the oldest versions that setup.cfg allows, in an environment of its own; once a release.
+test-oldest: OLDEST := .venv-oldest
+test-oldest:
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	sed -n 's/^    \([A-Za-z0-9_-]*\)>=\([0-9.]*\)$$/\1==\2/p' setup.cfg | sort -u > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/pip install --disable-pip-version-check --quiet --constraint $(OLDEST)/oldest.txt --editable ".[dev]"
+	$(OLDEST)/bin/pip install --disable-pip-version-check --quiet --no-deps fastreid==1.4.0
+	$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal
 
 clean:
 	rm -rf $(VENV) build *.egg-info
