@@ -1,8 +1,12 @@
 """Learning rates: as published, whatever the epoch's length, and the same for a run that was resumed."""
 
+import re
+
 import pytest
 import torch
+from tiny import REPOSITORY
 
+from mmt_plugin.config import load_config
 from mmt_plugin.engine.schedule import Schedule
 from mmt_plugin.runs.recipe import in_one_form
 
@@ -80,3 +84,21 @@ def test_a_warm_up_is_the_same_recipe_in_epochs_and_in_iterations():
     iterations = {"SOLVER.WARMUP_EPOCHS": 0.0, "SOLVER.WARMUP_ITERS": 50, "SOLVER.ITERS_PER_EPOCH": 100}
     assert in_one_form(epochs) == in_one_form(iterations)
     assert in_one_form({**epochs, "SOLVER.WARMUP_EPOCHS": 1.0}) != in_one_form(iterations)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "first", "falls"),
+    [("source/market2duke", [0.109, 0.208], 39), ("source/personx2visda20_resnet50_ibn", [0.01, 0.109], 40)],
+)
+def test_the_published_recipes_have_the_published_rates(recipe, first, falls):
+    cfg = load_config(REPOSITORY / "configs" / f"{recipe}.yml")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.SOLVER.BASE_LR)
+    factors = [epoch[0] / 3.5e-4 for epoch in rates(Schedule(cfg, optimizer, 2), 0, 80)]
+    assert factors[:2] == pytest.approx(first)
+    for epoch in (falls, falls + 30):
+        assert factors[epoch] == pytest.approx(factors[epoch - 1] / 10)
+
+
+def test_no_recipe_states_its_warm_up_in_iterations():
+    for file in (REPOSITORY / "configs").rglob("*.yml"):
+        assert set(re.findall(r"^ +WARMUP_ITERS: (\d+)", file.read_text(), re.MULTILINE)) <= {"0"}, file

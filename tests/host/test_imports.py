@@ -40,6 +40,14 @@ def test_wrong_or_missing_host_is_named_with_the_command(monkeypatch, installed)
     assert "\n" not in str(error.value)
 
 
+def test_torch_that_is_too_old_is_named_with_the_command(monkeypatch):
+    monkeypatch.setattr(metadata, "version", {"fastreid": "1.4.0", "torch": "2.4.1+cpu"}.get)
+    with pytest.raises(
+        ImportError, match=r"torch 2\.6 or later, but 2\.4\.1\+cpu.*pip install 'torch>=2\.6'"
+    ):
+        version.check()
+
+
 @pytest.mark.parametrize("cuda", [True, False])
 def test_auto_device(monkeypatch, cuda):
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import random
 import re
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -69,14 +71,30 @@ def test_a_rank_that_dies_ends_the_run(start, observe):
 
 
 def test_two_ranks_that_are_asked_to_stop_write_a_checkpoint(start, observe, soak):
+    """At random moments: the run's first process, as a user asks, and all with their workers, as torchrun and
+    batch systems do.
+    """
     if not soak:
         pytest.skip("in `make soak`")
-    run = start(*TWO_RANKS)
-    run.kill(signal.SIGTERM)
-    assert run.wait(BOUND) == 128 + signal.SIGTERM, run.text()[-3000:]
-    gone(run, BOUND)
-    assert (run.folder / "model_stopped.pth").exists()
-    observe("SIGTERM to a run of two ranks", "checkpoint written, exit status 143, no process left")
+    moments, began = random.Random(0), 0
+    for attempt in range(20):
+        run = start(*TWO_RANKS, "--resume")
+        run.wait_for(NEW_EPOCH, times=began + 2)
+        time.sleep(moments.uniform(0, 3))
+        number = moments.choice([signal.SIGTERM, signal.SIGHUP])
+        if attempt % 2:
+            os.killpg(run.process.pid, number)
+        else:
+            run.kill(number)
+        assert run.wait(BOUND) == 128 + number, run.text()[-3000:]
+        gone(run, BOUND)
+        assert (run.folder / "last_checkpoint").read_text() == "model_stopped.pth"
+        began = run.text().count(NEW_EPOCH)
+    observe(
+        "SIGTERM or SIGHUP to two ranks, or to them and their workers, at a random moment (seeded)",
+        "checkpoint written, exit status 128 and the signal's number, no process left",
+        times=20,
+    )
 
 
 def test_a_run_keeps_its_folder_does_not_grow_and_stops_when_asked(start, datasets_root, observe, soak):
