@@ -168,8 +168,11 @@ class MMTTrainer(ResumableTrainer):
         return [hook for hook in ret if hook is not None]
 
     def go_to(self, epoch: int, step: int) -> None:
-        """Let the learning rate be that of the position in the run."""
+        """Let the learning rate, and which layers are frozen, be those of the position in the run."""
         self.schedule.go_to(epoch, step)
+        if self.cfg.SOLVER.FREEZE_ITERS:
+            for group in self.optimizer.param_groups:  # of a checkpoint that does not count them
+                group.setdefault("steps_done", epoch * self.iters_per_epoch + step)
 
     def start_from_weights(self) -> None:
         """Start from MMT.WEIGHTS or MODEL.WEIGHTS."""

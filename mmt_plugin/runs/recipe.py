@@ -60,7 +60,10 @@ def recipe_changes(
     before, after = (flatten(yaml.safe_load(text)) for text in (old, new))
     before = {**{key: defaults[key] for key in after.keys() & defaults.keys()}, **before}
     same_before, same_after = in_one_form(before), in_one_form(after)
-    skipped = {*free, *allowed}
+    skipped = {*free}
+    if after.get("MMT.SELECTION.RULE") == "best":
+        skipped -= {"TEST.EVAL_PERIOD"}  # says which epochs' models can be chosen
+    skipped |= {*allowed}
     return [
         f"{key} {before.get(key)} -> {after.get(key)}"
         for key in sorted(before.keys() | after.keys())

@@ -25,10 +25,15 @@ def rates(cfg) -> list[float]:
 
 
 def test_a_finished_run_goes_on_or_stays_as_it_is(tiny_config, tmp_path, cut_off):
-    keys = {"SOLVER__STEPS": [1, 3], "SOLVER__CHECKPOINT_PERIOD": 1, "TEST__EVAL_PERIOD": 0}
+    keys = {
+        "PSEUDO_LABELS__METHOD": "ground_truth",
+        "SOLVER__STEPS": [1, 3],
+        "SOLVER__CHECKPOINT_PERIOD": 1,
+        "TEST__EVAL_PERIOD": 0,
+    }
 
     def config(folder="run", **overrides):
-        return tiny_config(OUTPUT_DIR=str(tmp_path / folder), **{**keys, **overrides})
+        return tiny_config("source", OUTPUT_DIR=str(tmp_path / folder), **{**keys, **overrides})
 
     cfg = config()
     metrics = train(cfg, resume=False)
@@ -72,15 +77,18 @@ def test_a_finished_run_goes_on_or_stays_as_it_is(tiny_config, tmp_path, cut_off
 @pytest.mark.fault
 def test_a_change_that_is_allowed_takes_effect_and_is_recorded(tiny_config, cut_off, observe):
     keys = {
+        "PSEUDO_LABELS__METHOD": "ground_truth",
+        "SOLVER__WARMUP_EPOCHS": 0.0,
         "SOLVER__CHECKPOINT_PERIOD": 1,
         "TEST__EVAL_PERIOD": -1,
-        "MMT__RESET_OPTIMIZER": False,
         "SOLVER__SCHED": "CosineAnnealingLR",
     }
-    cfg = tiny_config(**keys)
+    cfg = tiny_config("source", **keys)
     with cut_off(2):
         train(cfg, resume=False)
-    lowered = tiny_config(SOLVER__BASE_LR=1e-5, SOLVER__MAX_EPOCH=3, SOLVER__ON_BAD_STEP="skip", **keys)
+    lowered = tiny_config(
+        "source", SOLVER__BASE_LR=1e-5, SOLVER__MAX_EPOCH=3, SOLVER__ON_BAD_STEP="skip", **keys
+    )
     with pytest.raises(
         CheckpointError, match=r"--allow-change SOLVER\.BASE_LR --allow-change SOLVER\.ON_BAD"
     ):
@@ -107,10 +115,10 @@ def test_changes_of_keys_that_do_not_exist_or_without_a_run_to_resume_are_refuse
 
 
 def test_another_optimiser_starts_without_the_moments_of_the_old(tiny_config, cut_off):
-    keys = {"SOLVER__CHECKPOINT_PERIOD": 1, "TEST__EVAL_PERIOD": -1, "MMT__RESET_OPTIMIZER": False}
+    keys = {"PSEUDO_LABELS__METHOD": "ground_truth", "SOLVER__CHECKPOINT_PERIOD": 1, "TEST__EVAL_PERIOD": -1}
     with cut_off(2):
-        train(tiny_config(SOLVER__OPT="SGD", **keys), resume=False)
-    cfg = tiny_config(SOLVER__OPT="Adam", **keys)
+        train(tiny_config("source", SOLVER__OPT="SGD", **keys), resume=False)
+    cfg = tiny_config("source", SOLVER__OPT="Adam", **keys)
     train(cfg, resume=True, allow_change=["SOLVER.OPT"])
     state = load_file(Path(cfg.OUTPUT_DIR, "model_final.pth"))["optimizer"]["state"]
     assert {"exp_avg", "exp_avg_sq"} <= state[0].keys()

@@ -52,3 +52,9 @@ def test_an_allowed_change_does_not_count(dumped):
     changed = dumped(MMT__EMA__ALPHA=0.5, SOLVER__BASE_LR=0.1)
     changes = recipe_changes(dumped(), changed, allowed=["SOLVER.BASE_LR"])
     assert changes == ["MMT.EMA.ALPHA 0.98 -> 0.5"]
+
+
+def test_the_period_of_evaluations_counts_where_they_choose_the_model(dumped):
+    keys = {"MMT__SELECTION__RULE": "best", "MMT__SELECTION__DATASET": "SynthMetro"}
+    assert recipe_changes(dumped(), dumped(TEST__EVAL_PERIOD=1)) == []
+    assert recipe_changes(dumped(**keys), dumped(TEST__EVAL_PERIOD=1, **keys)) == ["TEST.EVAL_PERIOD 2 -> 1"]

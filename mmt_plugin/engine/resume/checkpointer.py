@@ -109,9 +109,16 @@ class RunCheckpointer(Checkpointer):
         # The run's configuration first: what differs there explains whatever else does not fit.
         for key in sorted(wanted, key=lambda key: key != "RunState"):
             if key in checkpoint:
-                _load_part(self.checkpointables[key], checkpoint.pop(key), key, path)
+                part, state = self.checkpointables[key], checkpoint.pop(key)
+                if not (isinstance(part, Optimizer) and self._has_another_optimizer()):
+                    _load_part(part, state, key, path)
         self._load_networks(checkpoint.pop("model"), path)
         return checkpoint
+
+    def _has_another_optimizer(self) -> bool:
+        """Whether the run was allowed to go on with another one, to which the old one's state means nothing."""
+        state = self.checkpointables.get("RunState")
+        return state is not None and state.changed("SOLVER.OPT")
 
     def _load_networks(self, weights: dict[str, Tensor], path: str) -> None:
         match_keys(path, self.model.state_dict(), weights, self.config_keys)

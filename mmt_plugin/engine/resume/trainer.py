@@ -13,7 +13,6 @@ from fastreid.utils.events import EventWriter
 from torch import nn
 
 from mmt_plugin.data.dataset import Item
-from mmt_plugin.engine.optimizer import forget_moments
 from mmt_plugin.report.wandb_writer import WandbWriter
 from mmt_plugin.runs.record import record_recipe
 from mmt_plugin.system.memory import keep_freed_memory
@@ -108,8 +107,6 @@ class ResumableTrainer(DefaultTrainer):
             self.start_epoch, self.start_step = checkpoint["epoch"] + 1, checkpoint.get("step", 0)
             self._check_length()
             self.go_to(self.start_epoch, self.start_step)
-            if self.run_state.changed("SOLVER.OPT"):
-                forget_moments(self.optimizer)  # another optimiser's
             self.run_state.changed_at(self.start_epoch * self.iters_per_epoch + self.start_step)
         else:
             self.run_state.start_anew()
