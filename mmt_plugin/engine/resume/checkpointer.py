@@ -116,7 +116,7 @@ class RunCheckpointer(Checkpointer):
         return checkpoint
 
     def _has_another_optimizer(self) -> bool:
-        """Whether the run was allowed to go on with another one, to which the old one's state means nothing."""
+        """Whether the run was allowed to go on with another: the old one's state means nothing to it."""
         state = self.checkpointables.get("RunState")
         return state is not None and state.changed("SOLVER.OPT")
 
