@@ -11,7 +11,7 @@ from fastreid.layers import any_softmax
 
 from mmt_plugin.data.datasets.own.options import option_rules
 from mmt_plugin.modeling.losses.softmax_triplet import GRADIENTS
-from mmt_plugin.pseudo_labels import METHODS
+from mmt_plugin.pseudo_labels.choices import EPS_RULES, JACCARD_WEIGHTS, METHODS, OUTLIERS, SEARCHES
 
 from .architecture import SDA, is_a
 from .errors import ConfigError
@@ -35,10 +35,10 @@ CLASSIFIERS = ("Linear", "CosSoftmax", "ArcSoftmax", "ArcMarginSoftmax", "Circle
 # A function where parts of the user's may be registered later.
 LABEL_CHOICES = {
     "PSEUDO_LABELS.METHOD": lambda: (*METHODS, "ground_truth"),
-    "PSEUDO_LABELS.OUTLIERS": ("drop", "singletons"),
-    "PSEUDO_LABELS.JACCARD_WEIGHTS": ("softmax", "scaled"),
-    "PSEUDO_LABELS.SEARCH": ("exact", "hnsw", "tree"),
-    "PSEUDO_LABELS.DBSCAN.EPS_RULE": ("fixed", "rho"),
+    "PSEUDO_LABELS.OUTLIERS": OUTLIERS,
+    "PSEUDO_LABELS.JACCARD_WEIGHTS": JACCARD_WEIGHTS,
+    "PSEUDO_LABELS.SEARCH": SEARCHES,
+    "PSEUDO_LABELS.DBSCAN.EPS_RULE": EPS_RULES,
 }
 TRUST_CHOICES = {"SOLVER.ON_BAD_STEP": ("error", "skip"), "DATALOADER.ON_BAD_IMAGE": ("error", "skip")}
 # torch's, but for those that step otherwise than after one backward pass, or take matrices only.
@@ -91,7 +91,6 @@ METHOD_MINIMA = {
     "MMT.MOCO.WEIGHT": 0,
     "MMT.MOCO.QUEUE_SIZE": 1,
     "PSEUDO_LABELS.K1": 1,
-    "PSEUDO_LABELS.K2": 1,
     "PSEUDO_LABELS.DBSCAN.MIN_SAMPLES": 1,
     "PSEUDO_LABELS.CAMERA_AWARE.K1_INTRA": 1,
     "PSEUDO_LABELS.CAMERA_AWARE.K1_INTER": 1,
@@ -99,6 +98,7 @@ METHOD_MINIMA = {
     "PSEUDO_LABELS.CAMERA_AWARE.K2_INTER": 0,
     "PSEUDO_LABELS.KMEANS.NUM_CLUSTERS": 2,
     "PSEUDO_LABELS.KMEANS.NUM_ITERATIONS": 1,
+    "PSEUDO_LABELS.KMEANS.NUM_RESTARTS": 1,
     "REPORT.SAMPLE": 1,
 }
 EVALUATION_MINIMA = {"TEST.TOP_K": 0, "TEST.GALLERY_DRAWS": 0}
@@ -130,7 +130,6 @@ METHOD_INTERVALS = {
     "MMT.MEMORY.TEMPERATURE": "(0, inf)",
     "MMT.MEMORY.MOMENTUM": "[0, 1)",
     "MODEL.HEADS.DROPOUT": "[0, 1)",
-    "PSEUDO_LABELS.DBSCAN.EPS": "[0, 1)",
     "PSEUDO_LABELS.DBSCAN.RHO": "(0, 1]",
 }
 EVALUATION_INTERVALS = {"TEST.RERANK.LAMBDA": "[0, 1]", "TEST.CAMERA.WEIGHT": "[0, 1)"}

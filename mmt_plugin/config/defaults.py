@@ -249,7 +249,7 @@ def _pseudo_labels(_C: CfgNode) -> None:
     # "exact" neighbours; or, for sets of several hundred thousand images, approximate ones: by faiss, "hnsw",
     # or by a principal-axis "tree". Their recall is measured on a sample and logged.
     _C.PSEUDO_LABELS.SEARCH = "exact"
-    # Un-clustered images: "drop" them for the epoch, or keep each as a "singletons" cluster.
+    # Images of no cluster: "drop" them for the epoch, or keep each as a "singletons" cluster.
     _C.PSEUDO_LABELS.OUTLIERS = "drop"
 
     _C.PSEUDO_LABELS.DBSCAN = CfgNode()
@@ -280,8 +280,13 @@ def _pseudo_labels(_C: CfgNode) -> None:
     _C.PSEUDO_LABELS.KMEANS.NUM_CLUSTERS = 500
     _C.PSEUDO_LABELS.KMEANS.NUM_ITERATIONS = 300
     _C.PSEUDO_LABELS.KMEANS.SEED = 1
+    # Starts from different centres, of which the one with the smallest inertia is kept. The published code
+    # keeps the best of 10.
+    _C.PSEUDO_LABELS.KMEANS.NUM_RESTARTS = 1
     # Give all images of a tracklet the label that most of them were given.
     _C.PSEUDO_LABELS.MUST_LINK = False
+    # Give tracklets that are seen in one frame of one camera different labels: they are different people.
+    _C.PSEUDO_LABELS.CANNOT_LINK = False
 
 
 def _sda(_C: CfgNode) -> None:

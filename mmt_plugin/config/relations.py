@@ -8,10 +8,9 @@ from mmt_plugin.data.datasets.own.names import is_own
 from mmt_plugin.data.datasets.own.options import option_rules
 from mmt_plugin.data.named import named_sets
 from mmt_plugin.modeling.objective import own_terms
+from mmt_plugin.pseudo_labels.choices import Rule, query_expansion_rule, radii_rule, radius_rule
 
 from .architecture import loss_names
-
-Rule = tuple[bool, str]
 
 
 def source_batch_size(cfg: CfgNode) -> int:
@@ -153,11 +152,9 @@ def batches_rules(cfg: CfgNode) -> Iterator[Rule]:
 
 
 def labels_rules(cfg: CfgNode) -> Iterator[Rule]:
-    labels, gap = cfg.PSEUDO_LABELS, cfg.PSEUDO_LABELS.RELIABILITY.EPS_GAP
-    yield (
-        labels.K2 <= labels.K1,
-        f"PSEUDO_LABELS.K2 is {labels.K2}, more than PSEUDO_LABELS.K1, which is {labels.K1}",
-    )
+    labels = cfg.PSEUDO_LABELS
+    yield query_expansion_rule(labels.K1, labels.K2)
+    yield radius_rule(labels.DBSCAN.EPS)
     yield (
         not labels.CAMERA_AWARE.ENABLED or (labels.METHOD == "dbscan" and labels.SEARCH == "exact"),
         "PSEUDO_LABELS.CAMERA_AWARE.ENABLED needs PSEUDO_LABELS.METHOD 'dbscan' and PSEUDO_LABELS.SEARCH "
@@ -168,11 +165,8 @@ def labels_rules(cfg: CfgNode) -> Iterator[Rule]:
         "PSEUDO_LABELS.RELIABILITY.ENABLED compares DBSCAN radii, but PSEUDO_LABELS.METHOD is "
         f"{labels.METHOD!r}",
     )
-    yield (
-        not labels.RELIABILITY.ENABLED or 0 < gap <= labels.DBSCAN.EPS < 1 - gap,
-        f"PSEUDO_LABELS.RELIABILITY.EPS_GAP is {gap}: PSEUDO_LABELS.DBSCAN.EPS, {labels.DBSCAN.EPS}, "
-        "less and plus it must lie in [0, 1)",
-    )
+    if labels.RELIABILITY.ENABLED:
+        yield radii_rule(labels.DBSCAN.EPS, labels.RELIABILITY.EPS_GAP)
 
 
 def joint_rules(cfg: CfgNode) -> Iterator[Rule]:

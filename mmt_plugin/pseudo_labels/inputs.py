@@ -1,4 +1,4 @@
-"""The door of the room: any feature container in, one checked array out. Shapes: N images, D feature size."""
+"""Features of any container and type, made one checked array. Shapes: N images, D feature size."""
 
 import numpy as np
 import torch

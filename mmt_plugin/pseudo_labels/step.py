@@ -1,6 +1,6 @@
 """The label step of one epoch: features and configuration in, PseudoLabels out.
 
-Shapes: N images, D feature size.
+Shapes: N images, D feature size, P pairs.
 """
 
 import logging
@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from mmt_plugin.pseudo_labels.clustering.dbscan import check_eps, dbscan, rho_eps
-from mmt_plugin.pseudo_labels.clustering.kmeans import kmeans
-from mmt_plugin.pseudo_labels.clustering.must_link import link_tracklets
-from mmt_plugin.pseudo_labels.clustering.reliability import reliable_labels
-from mmt_plugin.pseudo_labels.jaccard.camera_aware import camera_aware_jaccard_graph
-from mmt_plugin.pseudo_labels.jaccard.graph import graph_from_neighbours, neighbour_lists
-from mmt_plugin.pseudo_labels.neighbours.nearest import SEARCHES
-
+from .choices import EPS_RULES, METHODS, OUTLIERS, SEARCHES, choice_rule, demand, radius_rule
+from .clustering.cannot_link import separate_conflicts
+from .clustering.dbscan import dbscan, rho_eps
+from .clustering.kmeans import kmeans
+from .clustering.must_link import link_tracklets
+from .clustering.reliability import reliable_labels
 from .inputs import as_feature_matrix, search_device
+from .jaccard.camera_aware import camera_aware_jaccard_graph
+from .jaccard.graph import graph_from_neighbours, neighbour_lists
 from .labels import PseudoLabels, with_singletons
 from .timing import Stages
 
@@ -31,6 +31,7 @@ def cluster(
     *,
     cameras: np.ndarray | None = None,
     tracklets: np.ndarray | None = None,
+    cannot_link: np.ndarray | None = None,
     previous: PseudoLabels | None = None,
     device: str | torch.device | None = None,
     stages: Stages | None = None,
@@ -48,6 +49,8 @@ def cluster(
         cameras: N camera numbers, needed if PSEUDO_LABELS.CAMERA_AWARE is enabled.
         tracklets: N tracklet numbers from 0, -1 for an image of none; those of one tracklet then share a
             label, see `link_tracklets`. None: nothing is linked.
+        cannot_link: P x 2 tracklets that are of different identities and therefore get different labels, see
+            `separate_conflicts`; needs `tracklets`. None: nothing is separated.
         previous: an earlier result of the same run, whose DBSCAN radius and independence threshold are kept.
         device: where the exact neighbour search runs. None: where the features are.
         stages: is told how long each part took; None: the log alone is.
@@ -60,21 +63,23 @@ def cluster(
         ValueError: if features are not a finite N x D matrix, or a key has a value outside its range.
     """
     node = getattr(cfg, "PSEUDO_LABELS", cfg)
-    _check_choice("METHOD", node.METHOD, tuple(METHODS))
-    _check_choice("OUTLIERS", node.OUTLIERS, ("drop", "singletons"))
+    demand(choice_rule("METHOD", node.METHOD, tuple(METHODS)))
+    demand(choice_rule("OUTLIERS", node.OUTLIERS, OUTLIERS))
     device = search_device(features, device)
     features = as_feature_matrix(features)
     stages = stages or Stages()
     labels, origin = METHODS[node.METHOD](features, node, cameras, previous, device, stages)
     if tracklets is not None:
         labels = link_tracklets(labels, tracklets)
+        if cannot_link is not None:
+            labels = separate_conflicts(labels, features, tracklets, cannot_link)
     num_outliers = int((labels < 0).sum())
     if node.OUTLIERS == "singletons":
         labels = with_singletons(labels, tracklets)
     with stages.stage("centroids"):
         result = PseudoLabels.from_features(labels, features, **origin)
     logger.info(
-        "Pseudo labels of %d images: %d clusters, %d un-clustered images (%s), largest cluster %d%s; %s.",
+        "Pseudo labels of %d images: %d clusters, %d outliers (%s), largest cluster %d%s; %s.",
         len(labels),
         result.num_clusters,
         num_outliers,
@@ -86,7 +91,7 @@ def cluster(
     return result
 
 
-def _dbscan_labels(
+def dbscan_labels(
     features: np.ndarray,
     node: Any,
     cameras: np.ndarray | None,
@@ -94,14 +99,14 @@ def _dbscan_labels(
     device: torch.device,
     stages: Stages,
 ) -> tuple[np.ndarray, dict[str, float | None]]:
-    """Labels by DBSCAN on a Jaccard graph, and what `PseudoLabels` records of their origin."""
-    _check_choice("DBSCAN.EPS_RULE", node.DBSCAN.EPS_RULE, ("fixed", "rho"))
+    """Labels by DBSCAN on a Jaccard graph, and what `PseudoLabels` records of their origin; see `METHODS`."""
+    demand(choice_rule("DBSCAN.EPS_RULE", node.DBSCAN.EPS_RULE, EPS_RULES))
     eps = None if previous is None else previous.eps
     if eps is None and node.DBSCAN.EPS_RULE == "fixed":
         eps = node.DBSCAN.EPS
     gap = node.RELIABILITY.EPS_GAP if node.RELIABILITY.ENABLED else 0.0
     if eps is not None:
-        check_eps(eps + gap)
+        demand(radius_rule(eps + gap))
     # The rho rule looks at all distances; a known radius needs those up to and at it.
     bound = None if eps is None else float(np.nextafter(np.float32(eps + gap), np.float32(1)))
     graph, recall = _jaccard_graph(features, node, cameras, bound, device, stages)
@@ -119,7 +124,7 @@ def _dbscan_labels(
     return labels, {"eps": eps, "independence": independence, "recall": recall}
 
 
-def _kmeans_labels(
+def kmeans_labels(
     features: np.ndarray,
     node: Any,
     cameras: np.ndarray | None,
@@ -127,10 +132,10 @@ def _kmeans_labels(
     device: torch.device,
     stages: Stages,
 ) -> tuple[np.ndarray, dict[str, float | None]]:
-    """Labels by k-means on the features."""
+    """Labels by k-means on the features; see `METHODS`."""
+    keys = node.KMEANS
     with stages.stage("k-means"):
-        keys = node.KMEANS
-        return kmeans(features, keys.NUM_CLUSTERS, keys.NUM_ITERATIONS, keys.SEED), {}
+        return kmeans(features, keys.NUM_CLUSTERS, keys.NUM_ITERATIONS, keys.SEED, keys.NUM_RESTARTS), {}
 
 
 def _jaccard_graph(
@@ -142,7 +147,7 @@ def _jaccard_graph(
     stages: Stages,
 ) -> tuple[csr_array, float | None]:
     """The graph that the keys ask for, and the recall of an approximate search."""
-    _check_choice("SEARCH", node.SEARCH, SEARCHES)
+    demand(choice_rule("SEARCH", node.SEARCH, SEARCHES))
     aware = node.CAMERA_AWARE
     if aware.ENABLED:
         if cameras is None:
@@ -159,16 +164,3 @@ def _jaccard_graph(
             features, neighbours, node.K1, node.K2, bound, weights=node.JACCARD_WEIGHTS
         )
     return graph, neighbours.recall
-
-
-def _check_choice(key: str, value: str, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise ValueError(
-            f"PSEUDO_LABELS.{key} is {value!r}; clustering accepts {', '.join(map(repr, accepted))}"
-        )
-
-
-# By PSEUDO_LABELS.METHOD: features (N x D float32), the keys of PSEUDO_LABELS, camera numbers, an earlier
-# result, the device of the neighbour search and a clock of stages -> N labels, -1 for images of no cluster,
-# and what `PseudoLabels` records of their origin.
-METHODS = {"dbscan": _dbscan_labels, "kmeans": _kmeans_labels}

@@ -1,11 +1,15 @@
 """What a label step costs: the time of each stage, and the peak memory of the process."""
 
-import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 GIB = 2**30
 
@@ -41,12 +45,14 @@ class Stages:
 
 def peak_memory() -> int:
     """Largest resident size of this process in bytes, since `Stages` began where the system can tell, else
-    ever.
+    ever; 0 on Windows, where Python cannot tell.
     """
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    if resource is None:
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Bytes on macOS, KiB elsewhere.
     return peak if sys.platform == "darwin" else peak * 1024

@@ -126,7 +126,7 @@ def settings():
         CAMERA_AWARE=SimpleNamespace(ENABLED=False, K1_INTRA=5, K1_INTER=20, K2_INTRA=2, K2_INTER=4),
         RELIABILITY=SimpleNamespace(ENABLED=False, EPS_GAP=0.02),
         DBSCAN=SimpleNamespace(EPS=0.6, EPS_RULE="fixed", RHO=1.6e-3, MIN_SAMPLES=4),
-        KMEANS=SimpleNamespace(NUM_CLUSTERS=10, NUM_ITERATIONS=100, SEED=1),
+        KMEANS=SimpleNamespace(NUM_CLUSTERS=10, NUM_ITERATIONS=100, SEED=1, NUM_RESTARTS=1),
     )
 
 

@@ -7,7 +7,6 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import DBSCAN
 
 from mmt_plugin.pseudo_labels import dbscan, jaccard_graph, kmeans, rho_eps
-from mmt_plugin.pseudo_labels.clustering import dbscan as clusters
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "jaccard_k20_6.npz"
 
@@ -98,9 +97,17 @@ def test_rho_rule_on_the_dense_upper_triangle(identity_features, to_dense, rho, 
     features = np.repeat(identity_features(120, 16)[0], copies, axis=0)
     graph = jaccard_graph(features, 20, 6)
     upper = to_dense(graph)[np.triu_indices(len(features), 1)]
-    upper = np.sort(upper[upper > 1e-6])
+    upper = np.sort(upper[upper > 0])
     expected = upper[: round(rho * len(upper))].mean(dtype=np.float64)
     assert rho_eps(graph, rho) == pytest.approx(expected, abs=1e-6)
+
+
+def test_rho_rule_drops_exact_zeros_only():
+    # 10 pairs, one of which is at exactly 0: 9 count, and round(0.4 * 9) = 4 are averaged.
+    graph = graph_of(5, {(0, 1): 0.0, (1, 2): 1e-7, (2, 3): 0.25, (3, 4): 0.5, (0, 4): 0.75})
+    assert rho_eps(graph, 0.4) == pytest.approx((1e-7 + 0.25 + 0.5 + 0.75) / 4, rel=1e-6)
+    # Past the stored distances all others are at 1.
+    assert rho_eps(graph, 1.0) == pytest.approx((1e-7 + 1.5 + 5) / 9, rel=1e-6)
 
 
 def test_rho_rule_takes_at_least_one_pair(log_lines):
@@ -110,7 +117,7 @@ def test_rho_rule_takes_at_least_one_pair(log_lines):
 
 
 def test_rho_rule_on_duplicates_only_joins_them(log_lines):
-    graph = graph_of(3, {(0, 1): 0.0, (0, 2): 0.0, (1, 2): 1e-7})
+    graph = graph_of(3, {(0, 1): 0.0, (0, 2): 0.0, (1, 2): 0.0})
     assert dbscan(graph, rho_eps(graph, 0.1), 3).tolist() == [0, 0, 0]
     assert len(log_lines) == 1
     assert log_lines[0].startswith("No two of the 3 images are distinct")
@@ -144,6 +151,20 @@ def test_kmeans_trains_on_all_images(seed):
     assert (labels == labels[1234]).sum() == 1
 
 
+def test_kmeans_keeps_the_best_start(identity_features):
+    features, _ = identity_features(600, 16, noise=0.9)
+
+    def inertia(labels):
+        return sum(
+            ((features[labels == c] - features[labels == c].mean(axis=0)) ** 2).sum() for c in range(40)
+        )
+
+    single = [kmeans(features, 40, 100, seed=seed) for seed in (3, 4, 5, 6)]
+    sums = [inertia(labels) for labels in single]
+    assert np.argmin(sums) > 0
+    assert np.array_equal(kmeans(features, 40, 100, seed=3, num_restarts=4), single[np.argmin(sums)])
+
+
 def test_kmeans_with_as_many_clusters_as_images():
     features = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
     assert sorted(kmeans(features, 30)) == list(range(30))
@@ -165,3 +186,8 @@ def test_kmeans_on_few_distinct_images_leaves_no_gap(log_lines):
 def test_kmeans_arguments_out_of_range(num_clusters, num_iterations, key):
     with pytest.raises(ValueError, match=rf"PSEUDO_LABELS\.KMEANS\.{key}"):
         kmeans(np.eye(30), num_clusters, num_iterations)
+
+
+def test_kmeans_without_a_start():
+    with pytest.raises(ValueError, match=r"PSEUDO_LABELS\.KMEANS\.NUM_RESTARTS"):
+        kmeans(np.eye(30), 3, num_restarts=0)

@@ -118,7 +118,7 @@ def test_outliers_as_singletons_follow_the_clusters(identity_features, settings,
     assert kept.labels[outliers].tolist() == list(range(dropped.num_clusters, kept.num_clusters))
     assert (kept.counts[dropped.num_clusters :] == 1).all()
     assert np.allclose(kept.centroids[dropped.num_clusters :], features[outliers], atol=1e-6)
-    assert f"{outliers.sum()} un-clustered images (kept as singletons)" in log_lines[-1]
+    assert f"{outliers.sum()} outliers (kept as singletons)" in log_lines[-1]
 
 
 def test_kmeans_step(identity_features, settings, log_lines):

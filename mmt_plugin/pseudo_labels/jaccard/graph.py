@@ -20,6 +20,7 @@ import torch
 from numba import njit
 from scipy.sparse import csr_array
 
+from mmt_plugin.pseudo_labels.choices import JACCARD_WEIGHTS, choice_rule, demand, query_expansion_rule
 from mmt_plugin.pseudo_labels.inputs import as_feature_matrix, search_device
 from mmt_plugin.pseudo_labels.neighbours.exact import squared_distance
 from mmt_plugin.pseudo_labels.neighbours.nearest import (
@@ -33,8 +34,6 @@ from .overlap import distances_below
 from .reciprocal import expanded_sets, joined_rows
 
 logger = logging.getLogger("fastreid.mmt.pseudo_labels")
-
-WEIGHTS = ("softmax", "scaled")
 
 
 def jaccard_graph(
@@ -172,12 +171,8 @@ def weight_vectors(
         ValueError: if an argument lies outside its range, or the lists do not fit the features.
     """
     num_images, lists = len(features), neighbours.indices
-    if not 1 <= k2 <= k1:
-        raise ValueError(f"k2 (PSEUDO_LABELS.K2) is {k2}; it must lie in [1, k1 = {k1}]")
-    if weights not in WEIGHTS:
-        raise ValueError(
-            f"weights (PSEUDO_LABELS.JACCARD_WEIGHTS) is {weights!r}; choose one of {', '.join(WEIGHTS)}"
-        )
+    demand(query_expansion_rule(k1, k2))
+    demand(choice_rule("JACCARD_WEIGHTS", weights, JACCARD_WEIGHTS))
     if len(lists) != num_images or not np.array_equal(lists[:, 0], np.arange(num_images)):
         raise ValueError(f"expected {num_images} neighbour lists, each headed by its own image")
     # Zhong et al. halve by numpy's rounding, halves to even, and count the image itself on top.

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from mmt_plugin.pseudo_labels.choices import SEARCHES, choice_rule, demand
 from mmt_plugin.pseudo_labels.inputs import as_feature_matrix, search_device
 
 from . import approximate as approximate_search
 from . import exact as exact_search
-
-SEARCHES = ("exact", *approximate_search.SEARCHES)
 
 # Images of a block of distances (16 MiB).
 BLOCK = 2048
@@ -63,10 +62,7 @@ def nearest_neighbours(
         TypeError: if the features are not floating point.
         ValueError: if features are not a finite N x D matrix or an argument lies outside its range.
     """
-    if search not in SEARCHES:
-        raise ValueError(
-            f"search (PSEUDO_LABELS.SEARCH) is {search!r}; choose one of {', '.join(map(repr, SEARCHES))}"
-        )
+    demand(choice_rule("SEARCH", search, SEARCHES))
     device = search_device(features, device)
     features = as_feature_matrix(features)
     if not 1 <= k <= len(features):
