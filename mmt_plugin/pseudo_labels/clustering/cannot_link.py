@@ -1,7 +1,7 @@
 """Images that are known to show different identities do not share a label.
 
-Shapes: N images, D feature size, U units, P pairs of units. A unit is a tracklet: two of them at the same time
-in one camera are two identities.
+Shapes: N images, D feature size, U units, P pairs of units. A unit is a tracklet: two of them at the same
+time in one camera are two identities.
 """
 
 import numpy as np
