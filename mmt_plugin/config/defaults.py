@@ -285,8 +285,6 @@ def _pseudo_labels(_C: CfgNode) -> None:
     _C.PSEUDO_LABELS.KMEANS.NUM_RESTARTS = 1
     # Give all images of a tracklet the label that most of them were given.
     _C.PSEUDO_LABELS.MUST_LINK = False
-    # Give tracklets that are seen in one frame of one camera different labels: they are different people.
-    _C.PSEUDO_LABELS.CANNOT_LINK = False
 
 
 def _sda(_C: CfgNode) -> None:
