@@ -7,7 +7,7 @@ import shlex
 from .blocks import Command, Group, Section
 from .collect import ReportedRun
 
-EXAMPLE_SET = "folder:/path/to/labelled/crops"
+EXAMPLE_SET = "\"('folder:/path/to/labelled/crops',)\""
 
 
 def next_steps_section(run: ReportedRun) -> Section:
@@ -42,7 +42,7 @@ def _evaluation(run: ReportedRun, folder: str) -> list[Command]:
     what = "Evaluation on crops that you have labelled, in the sub-folders query and gallery"
     if not run.cfg.DATASETS.TESTS:
         what += ": a few hundred say more than any number that needs no labels"
-    own = _shell("evaluate", folder, "--opts", "DATASETS.TESTS", str((EXAMPLE_SET,)))
+    own = f"{_shell('evaluate', folder, '--opts', 'DATASETS.TESTS')} {EXAMPLE_SET}"
     return [*commands, Command(what, own)]
 
 

@@ -80,7 +80,7 @@ def tiles(run: ReportedRun) -> list[Tile]:
         if share is not None:
             found.append(Tile("Outliers", f"{100 * share:.1f} %", f"of {len(run.labels):,} images"))
     if SCORE in labels:
-        note = "steady and well separated clusters, from 0 to 1; not whether they are identities"
+        note = "0 to 1; how steady clusters are, not how right"
         found.append(Tile("Label-free score", f"{labels[SCORE].values[-1]:.2f}", note))
     if "ARI" in labels:
         first, last = labels["ARI"].values[0], labels["ARI"].values[-1]
