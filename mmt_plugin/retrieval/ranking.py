@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from mmt_plugin.errors import UserError
 from mmt_plugin.pseudo_labels.threads import over_rows
+from mmt_plugin.system.compilation import njit
 
 REPORTED_RANKS = (1, 5, 10)
 

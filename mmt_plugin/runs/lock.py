@@ -1,14 +1,20 @@
 """One run, one folder: OUTPUT_DIR belongs to the process that trains into it."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO, Any
 
 from fastreid.utils import comm
+from filelock import FileLock
 
 from mmt_plugin.config import ConfigError
 from mmt_plugin.system.files import remove_unfinished
+
+try:
+    import fcntl
+except ImportError:  # no POSIX system
+    fcntl = None
 
 LOCK = ".lock"
 
@@ -29,7 +35,7 @@ def locked(folder: str) -> Iterator[None]:
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, LOCK), "a+") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = _hold(file)  # noqa: F841  (until the block ends)
         except OSError as error:
             file.seek(0)
             raise ConfigError(
@@ -41,3 +47,14 @@ def locked(folder: str) -> Iterator[None]:
         file.flush()
         remove_unfinished(folder)
         yield
+
+
+def _hold(file: IO) -> Any:
+    """Lock an open file, or raise OSError at once. POSIX record locks, unlike those of filelock, are not
+    inherited by forked loader workers; systems without them do not fork.
+    """
+    if fcntl is not None:
+        return fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock = FileLock(f"{file.name}.held")
+    lock.acquire(timeout=0)
+    return lock

@@ -77,6 +77,8 @@ def reserve(file: IO[bytes], num_bytes: int) -> None:
 
 def sync_folder(folder: str) -> None:
     """Make a folder's entries, new names among them, survive a power cut."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # a system on which folders cannot be opened
     descriptor = os.open(folder or ".", os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -17,7 +17,6 @@ import logging
 
 import numpy as np
 import torch
-from numba import njit
 from scipy.sparse import csr_array
 
 from mmt_plugin.pseudo_labels.choices import JACCARD_WEIGHTS, choice_rule, demand, query_expansion_rule
@@ -29,6 +28,7 @@ from mmt_plugin.pseudo_labels.neighbours.nearest import (
     nearest_neighbours,
 )
 from mmt_plugin.pseudo_labels.threads import over_rows
+from mmt_plugin.system.compilation import njit
 
 from .overlap import distances_below
 from .reciprocal import expanded_sets, joined_rows

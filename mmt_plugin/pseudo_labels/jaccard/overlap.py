@@ -5,10 +5,10 @@ image of a row, by column, so that only pairs that share an image are ever met.
 """
 
 import numpy as np
-from numba import njit
 from scipy.sparse import csr_array
 
 from mmt_plugin.pseudo_labels.threads import over_rows
+from mmt_plugin.system.compilation import njit
 
 from .reciprocal import joined_rows
 

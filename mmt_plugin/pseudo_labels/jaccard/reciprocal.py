@@ -5,10 +5,10 @@ Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Enc
 """
 
 import numpy as np
-from numba import njit
 from scipy.sparse import csr_array
 
 from mmt_plugin.pseudo_labels.threads import over_rows
+from mmt_plugin.system.compilation import njit
 
 
 def reciprocal_sets(lists: np.ndarray) -> csr_array:

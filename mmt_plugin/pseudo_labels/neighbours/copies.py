@@ -5,9 +5,9 @@ that a list of k can hold. A search leaves the others out and has no more ties t
 """
 
 import numpy as np
-from numba import njit
 
 from mmt_plugin.pseudo_labels.threads import over_rows
+from mmt_plugin.system.compilation import njit
 
 
 def copies(features: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,10 @@ lists that such images overflow are searched again with float64 products.
 
 import numpy as np
 import torch
-from numba import njit
 from tqdm import tqdm
 
 from mmt_plugin.pseudo_labels.threads import over_rows
+from mmt_plugin.system.compilation import njit
 
 from .copies import copies
 from .products import BLOCKS, Products, prepare, seconds_of_products

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from tqdm import tqdm
 
 from mmt_plugin.pseudo_labels.threads import worker_threads
+from mmt_plugin.system.compilation import njit
 
 from .products import BLOCKS, LANES, Products
 
