@@ -1,12 +1,14 @@
 """What a run is, in the words of a results table; written into its results.json."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.utils import comm
 
 from mmt_plugin.config import source_batch_size
@@ -125,9 +127,22 @@ def method_name(cfg: CfgNode) -> str:
 
 
 def backbone_name(backbone: CfgNode) -> str:
-    """For instance ResNet-50-IBN."""
+    """For instance ResNet-50-IBN; of a backbone that has no depths or no IBN, these are left out."""
     family = DEPTHS.get(backbone.NAME, backbone.NAME.removeprefix("build_").removesuffix("_backbone"))
-    return f"{family}-{backbone.DEPTH.removesuffix('x')}{'-IBN' if backbone.WITH_IBN else ''}"
+    keys = _keys_read_by(backbone.NAME)
+    depth = f"-{backbone.DEPTH.removesuffix('x')}" if "DEPTH" in keys else ""
+    return f"{family}{depth}{'-IBN' if backbone.WITH_IBN and 'WITH_IBN' in keys else ''}"
+
+
+def _keys_read_by(builder: str) -> set[str]:
+    """The attributes that a builder's code asks for, keys of MODEL.BACKBONE among them; none of one that
+    is not registered in this process, as a user's own may be.
+    """
+    if builder in DEPTHS:
+        return {"DEPTH", "WITH_IBN"}
+    known = BACKBONE_REGISTRY._obj_map.get(builder)
+    code = getattr(inspect.unwrap(known), "__code__", None) if known is not None else None
+    return set(code.co_names) if code is not None else set()
 
 
 def recipe_digest(cfg: CfgNode, changes: Sequence[dict] = ()) -> str:

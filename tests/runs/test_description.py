@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from tiny import REPOSITORY
 
 from mmt_plugin.config import load_config
 from mmt_plugin.engine.pipeline import train
-from mmt_plugin.runs.description import describe_run, recipe_digest
+from mmt_plugin.runs.description import backbone_name, describe_run, recipe_digest
 from mmt_plugin.runs.record import write_results
 
 CONFIGS = REPOSITORY / "configs"
@@ -101,3 +102,25 @@ def test_where_files_lie_does_not_make_another_recipe_and_what_is_in_them_does(t
     assert digest("a", b"1", MMT__SOURCE__OPTS=["DATALOADER.NUM_WORKERS", 3]) == digest("b", b"1")
     assert digest("a", b"1", MMT__SOURCE__OPTS=["SOLVER.MAX_EPOCH", 3]) != digest("b", b"1")
     assert recipe_digest(tiny_config()) != recipe_digest(tiny_config(), [{"change": "a"}])
+
+
+def test_own_backbones_have_their_own_names(monkeypatch):
+    def build_mine_backbone(cfg):
+        return None
+
+    def build_deep_backbone(cfg):
+        return cfg.MODEL.BACKBONE.DEPTH
+
+    cfg = load_config(REPOSITORY / "configs/synthetic/source.yml")
+    for builder in (build_mine_backbone, build_deep_backbone):
+        monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, builder.__name__, builder)
+    named = {}
+    for name in ("mine", "deep", "unknown", "mobilenetv2"):
+        cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.DEPTH = f"build_{name}_backbone", "1.0x"
+        named[name] = backbone_name(cfg.MODEL.BACKBONE)
+    assert named == {
+        "mine": "mine",
+        "deep": "deep-1.0",
+        "unknown": "unknown",
+        "mobilenetv2": "mobilenetv2-1.0",
+    }

@@ -55,7 +55,7 @@ def test_labels_and_features_without_posix_modules(tiny_config, tmp_path):
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "(40, 40)"
-    assert done.stdout.splitlines()[1].startswith("(1, ")
+    assert done.stdout.splitlines()[1].startswith("torch.Size([1, ")
 
 
 COMPILE = """
