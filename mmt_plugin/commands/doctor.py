@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from mmt_plugin.commands.environment import cores
 from mmt_plugin.recipes import recipes_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -130,9 +131,8 @@ def numbers(version: str) -> tuple[int, ...]:
 def check_machine(report: Report) -> None:
     """Device, threads and the libraries that multiply matrices."""
     report.section("Machine")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     report.line(
-        "CPU cores", f"{cores} for this process, OMP_NUM_THREADS {os.getenv('OMP_NUM_THREADS', 'not set')}"
+        "CPU cores", f"{cores()} for this process, OMP_NUM_THREADS {os.getenv('OMP_NUM_THREADS', 'not set')}"
     )
     torch = load(report, "torch")
     if torch is not None:

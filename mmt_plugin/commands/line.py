@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from mmt_plugin.commands import VERBS
+from mmt_plugin.commands.environment import prepare_threads
 from mmt_plugin.commands.overrides import split_overrides
 from mmt_plugin.commands.user_modules import import_module_or_file
 from mmt_plugin.errors import UsageError, UserError
@@ -108,6 +109,7 @@ def call(verb: str, words: Sequence[str], program: str) -> int:
         arguments = parse(parser, words)
         if getattr(arguments, "config_file", None):
             arguments.config_file = str(find_recipe(arguments.config_file))
+        prepare_threads(os.environ, getattr(arguments, "num_gpus", 1))
         for name in arguments.imports:
             import_module_or_file(name)
         return module_of(verb).run(arguments) or 0

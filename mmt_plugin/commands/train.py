@@ -50,6 +50,8 @@ def default_address() -> str:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if os.environ.get("RANK", "0") == "0":  # torchrun's
+        print(f"{arguments.config_file}: loading torch and fastreid", flush=True)
     from mmt_plugin.commands.job import start
 
     start(arguments)

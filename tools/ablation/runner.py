@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmt_plugin.commands.environment import cores
+
 from .claim import claim
 from .errors import AblationError
 from .jobs import Job
@@ -60,7 +62,7 @@ def run_jobs(jobs: Iterable[Job], processes: int, finish: Callable[[Job], None])
     failures: dict[Job, Failure] = {}
     running: dict[Job, subprocess.Popen] = {}
     elsewhere: set[Job] = set()
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // processes))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // processes))
     total = sum(not job.finished for job in waiting)
     number = 0
 
