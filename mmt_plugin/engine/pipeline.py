@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 
+from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config, load_config
 from mmt_plugin.config.load import merge_options
 from mmt_plugin.config.reads import recording
@@ -97,6 +98,7 @@ def train(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> dict:
         return recorded
     make_folder(cfg)
     cfg = recording(cfg)
+    data.configure(cfg)  # of a source stage, MMT.SOURCE.OPTS may set DATASETS.OWN
     start = time.perf_counter()
     with closing(MMTTrainer(cfg, allow_change)) as trainer:
         trainer.resume_or_load(resume)

@@ -17,6 +17,7 @@ from mmt_plugin.data.build import build_dataset, training_items
 from mmt_plugin.data.checks import check_sets
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.data.datasets.own.files import images_below
+from mmt_plugin.engine import pipeline
 
 
 @pytest.fixture
@@ -72,6 +73,23 @@ def test_a_source_and_a_target_of_other_names_in_one_config(configured, write):
     )
     assert [item[1].rpartition("/")[2] for item in training_items(cfg.DATASETS.NAMES)] == ["4", "4", "9"]
     assert [item[2].rpartition("/")[2] for item in training_items(cfg.DATASETS.TARGETS)] == ["north", "south"]
+
+
+def test_each_stage_reads_own_sets_as_its_config_says(configured, write, monkeypatch):
+    """As where MMT.SOURCE.OPTS sets DATASETS.OWN for the source models alone."""
+    name, seen = write("labelled", "id4/x.jpg", "id9/x.jpg"), []
+
+    def note(cfg, *_):
+        seen.append([item[1].rpartition("/")[2] for item in training_items(cfg.DATASETS.NAMES)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "MMTTrainer", note)
+    for pattern in (r"id(?P<id>\d)", ""):
+        cfg = configured(DATASETS__NAMES=(name,), DATASETS__OWN__PATTERN=pattern)
+        configured(DATASETS__NAMES=(name,), DATASETS__OWN__PATTERN=r"(?P<id>i)")
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.train(cfg, resume=False)
+    assert seen == [["4", "9"], ["None", "None"]]
 
 
 @pytest.mark.parametrize(
