@@ -17,7 +17,7 @@ from mmt_plugin.config import ConfigError, check_config, check_evaluation, load_
 from mmt_plugin.config.architecture import MMT, SDA, is_a
 from mmt_plugin.config.load import written_keys
 from mmt_plugin.config.reads import recording
-from mmt_plugin.data.checks import check_sets, check_test_sets
+from mmt_plugin.data.checks import check_sets
 from mmt_plugin.engine.evaluation import evaluate_networks
 from mmt_plugin.engine.loading import load_for_evaluation
 from mmt_plugin.engine.pipeline import needs_sources, source_config
@@ -145,12 +145,12 @@ def evaluate(cfg: CfgNode) -> dict:
             "--eval-only: DATASETS.TESTS is empty, and metrics need labelled query and gallery images; name "
             "a test set, or read the label_free measures of the run's results.json"
         )
+    check_sets(cfg, training=False)
     if not cfg.MODEL.WEIGHTS:
         raise ConfigError(
             "--eval-only: MODEL.WEIGHTS is empty, and a network of random weights would be ranked; name a "
             "checkpoint"
         )
-    check_test_sets(cfg.DATASETS.TESTS)
     check_evaluation(cfg)
     start = time.perf_counter()
     metrics, _, test_sets = evaluate_networks(cfg, load_for_evaluation(cfg))

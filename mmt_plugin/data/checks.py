@@ -53,11 +53,11 @@ def check_sets(cfg: CfgNode, training: bool = True) -> None:
 
 @contextmanager
 def _blamed_on(key: str) -> Iterator[None]:
-    """Put the key that named a set before what is wrong with it."""
+    """Say which key named a set, after what is wrong with it."""
     try:
         yield
     except UserError as error:
-        raise type(error)(f"{key}: {error}") from error
+        raise type(error)(f"{error} ({key})") from error
 
 
 def _trained_on(cfg: CfgNode) -> dict[str, Sequence[str]]:
