@@ -2,7 +2,7 @@
 everything is registered; the seconds that takes are spent when either is first used.
 
 Without the host, or with another version of it, a warning says what to install, and
-`mmt_plugin.pseudo_labels`, which needs no host, is all that works.
+`mmt_plugin.pseudo_labels` and `mmt_plugin.retrieval`, which need no host, are all that works.
 """
 
 import importlib
@@ -27,7 +27,9 @@ try:
     host.check()
 except ImportError as error:
     _missing = str(error)
-    warnings.warn(f"{_missing}; until then only mmt_plugin.pseudo_labels works", stacklevel=2)
+    warnings.warn(
+        f"{_missing}; until then only mmt_plugin.pseudo_labels and mmt_plugin.retrieval work", stacklevel=2
+    )
 else:
     first_use.prepare()
 

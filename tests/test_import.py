@@ -39,7 +39,7 @@ def run(host, code):
 
 
 @pytest.mark.parametrize("host", [WITHOUT_HOST, OTHER_HOST], ids=["missing", "another version"])
-def test_the_label_library_stands_alone(host):
+def test_the_libraries_of_labels_and_rankings_stand_alone(host):
     done = run(
         host,
         """
@@ -47,11 +47,16 @@ def test_the_label_library_stands_alone(host):
         import numpy as np
         from mmt_plugin.pseudo_labels import cluster, dbscan, jaccard_graph
 
+        from mmt_plugin.retrieval import Method, evaluate
+
         features = np.random.default_rng(0).standard_normal((60, 8))
-        print(jaccard_graph(features, 20, 6).nnz > 0, "fastreid" in sys.modules)
+        ids, cameras = np.arange(60) % 5, np.arange(60) % 2
+        method = Method(reranks=True, k1=8, k2=3, expansion_size=2)
+        measured = evaluate(features[:9], features, ids[:9], ids, cameras[:9], cameras, method)
+        print(jaccard_graph(features, 20, 6).nnz > 0, measured.counts.queries, "fastreid" in sys.modules)
         """,
     )
-    assert done.stdout.split() == ["True", "False"], done.stderr
+    assert done.stdout.split() == ["True", "9", "False"], done.stderr
     assert "pip install --no-deps fastreid==1.4.0" in done.stderr
 
 

@@ -86,12 +86,18 @@ class Method:
         )
 
     def prepared(self, features: np.ndarray) -> np.ndarray:
-        """N x D features as they are compared: expanded, and of unit length where only directions count."""
-        if self.expansion_size:
-            features = expanded_features(
-                features, self.expansion_size, self.expansion_rounds, self.expansion_power
-            )
-        return normalised(features) if self.metric == "cosine" else features
+        """N x D features as they are compared: expanded, and of unit length where only directions count.
+
+        There they are also of unit length before they are averaged: a mean of directions does not depend on
+        how long a network makes its features.
+        """
+        features = normalised(features) if self.metric == "cosine" else features
+        if not self.expansion_size:
+            return features
+        expanded = expanded_features(
+            features, self.expansion_size, self.expansion_rounds, self.expansion_power
+        )
+        return normalised(expanded) if self.metric == "cosine" else expanded
 
     def reranked(self, distances: ImageDistances) -> np.ndarray:
         """Q x G distances after re-ranking."""

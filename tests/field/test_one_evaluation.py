@@ -1,0 +1,160 @@
+"""One evaluation: whatever ranks a run gives the same digits, says what it ranked, and leaves the run alone.
+
+From users who compared `evaluate` with `train --eval-only`: query expansion, the metric, verification rates
+and cut lists counted in one of them only; nine of ten queries without a match gave "mAP 100" without a word;
+a test set that was labelled later could not be evaluated; and an evaluation rewrote the run's config.yaml, so
+that its FeatureExtractor took another checkpoint at another image size.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import train_tiny
+
+from mmt_plugin.config import ConfigError, load_config
+from mmt_plugin.data.build import build_dataset
+from mmt_plugin.engine.loading import load_for_evaluation
+from mmt_plugin.inference import FeatureExtractor
+from mmt_plugin.retrieval import Method, RankingError, evaluate
+
+RERANK = ["TEST.RERANK.ENABLED", True, "TEST.RERANK.K1", 8, "TEST.RERANK.K2", 3]
+KEYS = {
+    "as it is": [],
+    "flip": ["TEST.FLIP.ENABLED", True],
+    "query expansion": ["TEST.AQE.ENABLED", True, "TEST.AQE.QE_TIME", 2, "TEST.AQE.ALPHA", 1.5],
+    "euclidean": ["TEST.METRIC", "euclidean", "TEST.AQE.ENABLED", True],
+    "re-ranking": [*RERANK, "TEST.RERANK.POWER", 2, "TEST.RERANK.LAMBDA", 0.5],
+    "euclidean re-ranking": ["TEST.METRIC", "euclidean", *RERANK],
+    "first images": ["TEST.TOP_K", 5],
+    "verification": ["TEST.ROC.ENABLED", True],
+    "BN statistics": ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.DATASET", "SynthMetro"],
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, datasets_root):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTREID_DATASETS", str(datasets_root))
+        return train_tiny(tmp_path_factory.mktemp("runs") / "source", "synthetic/source")
+
+
+@pytest.fixture
+def run(trained, tiny_config, tmp_path) -> Path:
+    """A run's folder, to be spoilt."""
+    tiny_config()
+    return shutil.copytree(trained, tmp_path / "trained")
+
+
+def eval_only(command, run, *words, folder):
+    weights = ["MODEL.WEIGHTS", run / "model_final.pth", "OUTPUT_DIR", folder]
+    ended = command("train", "--config-file", run / "config.yaml", "--eval-only", *weights, *words)
+    assert ended.status == 0, ended.err
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def test_both_tools_give_the_same_digits_for_every_key(command, run, tmp_path):
+    found = {}
+    for name, words in KEYS.items():
+        ours = eval_only(command, run, *words, folder=tmp_path / "only")
+        ended = command("evaluate", run, "--output", tmp_path / "entry", "--opts", *words, "SEED", 1)
+        assert ended.status == 0, ended.err
+        theirs = json.loads((tmp_path / "entry" / "evaluation.json").read_text())
+        assert theirs["test_sets"] == ours["test_sets"]
+        found[name] = {key: value for key, value in theirs["metrics"].items() if key != "step"}
+        assert found[name] == {key: ours["metrics"][key] for key in found[name]}, name
+        assert f"{found[name]['mAP']:.2f}" in ended.out
+        assert "left out" in ended.out
+    assert {"TPR@FPR=1e-02"} <= found["verification"].keys()
+    digits = [each["mAP"] for name, each in found.items() if name != "verification"]
+    assert len(set(digits)) == len(digits)  # no key is without effect
+    recorded = json.loads((run / "results.json").read_text())
+    assert recorded["metrics"]["mAP"] == found["as it is"]["mAP"]
+    assert recorded["test_sets"]["SynthMetro"] == ours["test_sets"]["SynthMetro"]
+
+
+@pytest.mark.parametrize("words", [KEYS["as it is"], KEYS["query expansion"] + RERANK])
+def test_features_of_an_extractor_rank_alike(command, run, tmp_path, words):
+    expected = eval_only(command, run, *words, folder=tmp_path / "only")
+    extractor, images = FeatureExtractor(run, device="cpu"), build_dataset("SynthMetro")
+    parts = [extractor([item[0] for item in part]) for part in (images.query, images.gallery)]
+    ids, cameras = ([[item[k] for item in part] for part in (images.query, images.gallery)] for k in (1, 2))
+    method = Method.from_config(load_config(run / "config.yaml", words).TEST)
+    measured = evaluate(*parts, *ids, *cameras, method)
+    assert measured.metrics["mAP"] == pytest.approx(expected["metrics"]["mAP"], abs=0.05)
+    assert measured.counts.as_dict() == expected["test_sets"]["SynthMetro"]
+
+
+def test_evaluating_a_run_changes_nothing_else_in_its_folder(command, run):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    eval_only(command, run, "INPUT.SIZE_TEST", "[32, 16]", "TEST.FLIP.ENABLED", True, folder=run)
+    refused = command("train", "--config-file", run / "config.yaml", "--resume", "SOLVER.BASE_LR", 1.0)
+    assert refused.status == 2
+    ended = command("evaluate", run, "--output", run)
+    assert ended.status == 2
+    assert "is the folder of a run" in ended.err
+    after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert after.pop(run / "evaluation.json")
+    assert after == before
+    assert FeatureExtractor(run, device="cpu")._size == (256, 128)
+
+
+def test_queries_that_are_left_out_are_told():
+    features = np.eye(4, dtype=np.float32)
+    measured = evaluate(features[:3], features, [1, 2, 3], [1, 2, 9, 9], [0, 0, 0], [1, 0, 0, 1])
+    assert measured.metrics["mAP"] == 100
+    assert str(measured.counts) == (
+        "1 queries used, 2 left out (no match under another camera), 4 gallery images, 2 cameras"
+    )
+    with pytest.raises(RankingError, match=r"no query identity appears.*has 2 queries and 4 gallery"):
+        evaluate(features[:2], features, [7, 8], [1, 2, 9, 9], [0, 0], [1, 0, 0, 1])
+
+
+def test_a_set_that_was_labelled_later_is_evaluated(command, run, tmp_path):
+    images = build_dataset("SynthMetro")
+    for part in ("query", "gallery"):
+        for number, (path, identity, camera) in enumerate(getattr(images, part)):
+            copy = tmp_path / "later" / part / f"{identity}_c{camera}_{number}.jpg"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    name = f"('folder:{tmp_path / 'later'}',)"
+    ended = command("evaluate", run, "--opts", "DATASETS.TESTS", name)
+    assert ended.status == 0, ended.err
+    found = eval_only(command, run, "DATASETS.TESTS", name, folder=tmp_path / "only")
+    assert f"{found['metrics']['mAP']:.2f}" in ended.out
+    same = json.loads((run / "results.json").read_text())["metrics"]
+    assert found["metrics"]["mAP"] == pytest.approx(same["mAP"], abs=1e-3)
+    pattern = ["DATASETS.OWN.TEST_PATTERN", r"(?P<id>\d+)_nothing"]
+    ended = command("evaluate", run, "--opts", "DATASETS.TESTS", name, *pattern)
+    assert ended.status == 2  # the command's pattern, not the run's, is what counts
+
+
+def test_what_a_training_has_settled_cannot_be_overridden(command, run):
+    ended = command("evaluate", run, "--opts", "INPUT.SIZE_TEST", "[32, 16]")
+    assert ended.status == 2
+    assert ended.err.startswith("error: --opts INPUT.SIZE_TEST [32, 16]:")
+
+
+def test_nothing_is_evaluated_without_weights(command, run, tmp_path):
+    ended = command(
+        "train", "--config-file", run / "config.yaml", "--eval-only", "OUTPUT_DIR", tmp_path / "a"
+    )
+    assert ended.status == 2
+    assert ended.err.startswith("error: MODEL.WEIGHTS is empty, so a network of random numbers")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_untrained_baseline_has_the_pretrained_backbone(run, tmp_path):
+    cfg = load_config(run / "config.yaml", ["MODEL.WEIGHTS", str(run / "model_final.pth")])
+    weights = load_for_evaluation(cfg).students[0].backbone.state_dict()
+    torch.save(weights, tmp_path / "imagenet.pth")
+    cfg.MODEL.BACKBONE.PRETRAIN_PATH, cfg.MODEL.WEIGHTS = str(tmp_path / "imagenet.pth"), "pretrained"
+    model = load_for_evaluation(cfg)
+    name = "conv1.conv.weight"
+    assert torch.equal(model.students[0].backbone.state_dict()[name], weights[name])
+    cfg.MODEL.HEADS.EMBEDDING_DIM = 64
+    with pytest.raises(ConfigError, match=r"MODEL\.HEADS\.EMBEDDING_DIM is 64"):
+        load_for_evaluation(cfg)
