@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from mmt_plugin.pseudo_labels.inputs import as_feature_matrix
 
-from .distances import ImageDistances
+from .distances import UNIT, ImageDistances
 from .draws import mean_over_draws
 from .expansion import expanded_features
 from .ranking import Ranking, rank_in_blocks
@@ -239,6 +240,8 @@ def count(ranking: Ranking, labels: Labels) -> Counts:
 
 
 def normalised(features: np.ndarray) -> np.ndarray:
-    """Rows of unit length; a row of zeros stays as it is."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.maximum(lengths, np.finfo(np.float32).tiny)
+    """Rows of unit length, to the bit as they are where they have it; a row of zeros stays as it is."""
+    squared = np.einsum("nd,nd->n", features, features)
+    if np.abs(squared - 1).max(initial=0) < UNIT:
+        return features
+    return functional.normalize(torch.from_numpy(features), dim=1).numpy()

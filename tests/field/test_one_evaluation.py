@@ -76,7 +76,7 @@ def test_both_tools_give_the_same_digits_for_every_key(command, run, tmp_path):
     assert recorded["test_sets"]["SynthMetro"] == ours["test_sets"]["SynthMetro"]
 
 
-@pytest.mark.parametrize("words", [KEYS["as it is"], KEYS["query expansion"] + RERANK])
+@pytest.mark.parametrize("words", [KEYS["query expansion"] + RERANK])
 def test_features_of_an_extractor_rank_alike(command, run, tmp_path, words):
     expected = eval_only(command, run, *words, folder=tmp_path / "only")
     extractor, images = FeatureExtractor(run, device="cpu"), build_dataset("SynthMetro")
@@ -84,7 +84,7 @@ def test_features_of_an_extractor_rank_alike(command, run, tmp_path, words):
     ids, cameras = ([[item[k] for item in part] for part in (images.query, images.gallery)] for k in (1, 2))
     method = Method.from_config(load_config(run / "config.yaml", words).TEST)
     measured = evaluate(*parts, *ids, *cameras, method)
-    assert measured.metrics["mAP"] == pytest.approx(expected["metrics"]["mAP"], abs=0.05)
+    assert measured.metrics["mAP"] == pytest.approx(expected["metrics"]["mAP"], abs=1e-3)
     assert measured.counts.as_dict() == expected["test_sets"]["SynthMetro"]
 
 
@@ -99,7 +99,7 @@ def test_evaluating_a_run_changes_nothing_else_in_its_folder(command, run):
     after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert after.pop(run / "evaluation.json")
     assert after == before
-    assert FeatureExtractor(run, device="cpu")._size == (256, 128)
+    assert FeatureExtractor(run, device="cpu")._size == (64, 32)
 
 
 def test_queries_that_are_left_out_are_told():
