@@ -14,7 +14,7 @@ from types import ModuleType
 
 PLUGIN, HOST = "mmt_plugin", "fastreid"
 # What can be imported without the host; of mmt_plugin.host, the repairs themselves.
-WITHOUT_HOST = ("commands", "errors", "host", "pseudo_labels", "recipes", "version")
+WITHOUT_HOST = ("commands", "errors", "host", "pseudo_labels", "recipes", "retrieval", "version")
 
 
 class BeforeFirstUse(MetaPathFinder):

@@ -47,12 +47,9 @@ class Settings:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "Settings":
-        precise_bn = cfg.TEST.PRECISE_BN
-        return cls(
-            Method.from_config(cfg.TEST),
-            cfg.TEST.FLIP.ENABLED,
-            precise_bn.DATASET if precise_bn.ENABLED else "",
-        )
+        test, dataset = cfg.TEST, cfg.TEST.PRECISE_BN.DATASET
+        statistics_of = dataset if test.PRECISE_BN.ENABLED else ""
+        return cls(Method.from_config(test), test.FLIP.ENABLED, statistics_of)
 
 
 class EachNetwork(nn.Module):

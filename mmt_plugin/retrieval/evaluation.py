@@ -71,9 +71,10 @@ class Method:
     @classmethod
     def from_config(cls, test: Any) -> Method:
         """What the node TEST of a configuration asks for."""
+        expansion_size = test.AQE.QE_K
         return cls(
             metric=test.METRIC,
-            expansion_size=test.AQE.QE_K if test.AQE.ENABLED else 0,
+            expansion_size=expansion_size if test.AQE.ENABLED else 0,
             expansion_rounds=test.AQE.QE_TIME,
             expansion_power=test.AQE.ALPHA,
             reranks=test.RERANK.ENABLED,
