@@ -108,7 +108,8 @@ def _own_data(_C: CfgNode) -> None:
     # The first sub-folder that an image of a folder: data set lies in is its camera.
     own.CAMERA_FOLDERS = False
     # What paths below a folder: data set tell: a regular expression, searched for in each, with one or more
-    # of the named groups (?P<camera>...), (?P<tracklet>...), (?P<id>...). Empty: nothing.
+    # of the named groups (?P<camera>...), (?P<tracklet>...), (?P<id>...), (?P<frame>...).
+    # Empty: nothing.
     own.PATTERN = ""
     # The same for its labelled `query` and `gallery` folders: searched for in the files' names, or, where no
     # name tells it, in the paths below the folder: r"(?P<id>[^/]+)/[^/]+$" reads query/<id>/x.jpg. The
@@ -285,6 +286,8 @@ def _pseudo_labels(_C: CfgNode) -> None:
     _C.PSEUDO_LABELS.KMEANS.NUM_RESTARTS = 1
     # Give all images of a tracklet the label that most of them were given.
     _C.PSEUDO_LABELS.MUST_LINK = False
+    # Then give tracklets that are seen in one frame of one camera different labels: they are different people.
+    _C.PSEUDO_LABELS.CANNOT_LINK = False
 
 
 def _sda(_C: CfgNode) -> None:

@@ -156,6 +156,10 @@ def labels_rules(cfg: CfgNode) -> Iterator[Rule]:
     yield query_expansion_rule(labels.K1, labels.K2)
     yield radius_rule(labels.DBSCAN.EPS)
     yield (
+        not labels.CANNOT_LINK or labels.MUST_LINK,
+        "PSEUDO_LABELS.CANNOT_LINK keeps whole tracklets apart: set PSEUDO_LABELS.MUST_LINK True, too",
+    )
+    yield (
         not labels.CAMERA_AWARE.ENABLED or (labels.METHOD == "dbscan" and labels.SEARCH == "exact"),
         "PSEUDO_LABELS.CAMERA_AWARE.ENABLED needs PSEUDO_LABELS.METHOD 'dbscan' and PSEUDO_LABELS.SEARCH "
         f"'exact'; they are {labels.METHOD!r} and {labels.SEARCH!r}",

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from mmt_plugin.errors import DataError
+from mmt_plugin.pseudo_labels.clustering.cannot_link import simultaneous
 from mmt_plugin.system.devices import batch_device
 from mmt_plugin.system.signals import leave_signals_to_the_main_process
 
@@ -78,18 +79,42 @@ def training_tracklets(names: Sequence[str], items: Sequence[Item]) -> np.ndarra
     Raises:
         DatasetError: no image has a tracklet.
     """
-    known: dict[str, str] = {}
-    for name in names:
-        known.update(getattr(build_dataset(name), "tracklets", {}))
-    tracklets = [known.get(item[0], "") for item in items]
-    if not any(tracklets):
+    tracklets = _numbers_of("tracklets", names, items)
+    if tracklets.max(initial=-1) < 0:
         raise DatasetError(
             f"PSEUDO_LABELS.MUST_LINK is True, but the images of {', '.join(names)} name no tracklets: add a "
             "group (?P<tracklet>...) to DATASETS.OWN.PATTERN or a column tracklet to the CSV file, or set it "
             "False"
         )
-    numbers = dense_ids(["", *tracklets])[1:]  # "" comes first
-    return numbers - 1
+    return tracklets
+
+
+def training_frames(names: Sequence[str], items: Sequence[Item]) -> np.ndarray:
+    """Number of the frame of a camera that each image was cut from, N integers; -1 where nobody knows it."""
+    return _numbers_of("frames", names, items)
+
+
+def _numbers_of(kind: str, names: Sequence[str], items: Sequence[Item]) -> np.ndarray:
+    """Numbers from 0 for what data sets know of their training images by path; -1 for nothing."""
+    known: dict[str, str] = {}
+    for name in names:
+        known.update(getattr(build_dataset(name), kind, {}))
+    return dense_ids(["", *(known.get(item[0], "") for item in items)])[1:] - 1  # "" comes first
+
+
+def exclusive_tracklets(names: Sequence[str], items: Sequence[Item]) -> np.ndarray:
+    """Pairs of tracklets that share a frame of a camera and so are different people, P x 2.
+
+    Raises:
+        DatasetError: no image has a tracklet, or none has a frame.
+    """
+    tracklets, frames = training_tracklets(names, items), training_frames(names, items)
+    if frames.max(initial=-1) < 0:
+        raise DatasetError(
+            f"PSEUDO_LABELS.CANNOT_LINK is True, but the images of {', '.join(names)} name no frames: add a "
+            "group (?P<frame>...) to DATASETS.OWN.PATTERN or a column frame to the CSV file, or set it False"
+        )
+    return simultaneous(tracklets, frames)
 
 
 def dense_ids(values: Sequence) -> np.ndarray:

@@ -15,7 +15,7 @@ from mmt_plugin.config.architecture import MMT, is_a
 from mmt_plugin.errors import DataError, UserError
 from mmt_plugin.synthetic import only_looking
 
-from .build import build_dataset, epoch_length, items_of, training_tracklets
+from .build import build_dataset, epoch_length, exclusive_tracklets, items_of, training_tracklets
 from .dataset import DatasetError, Item
 from .datasets import own
 from .named import NAMES, SOURCE_NAMES, TARGETS, TESTS, named_sets
@@ -112,6 +112,8 @@ def check_target(cfg: CfgNode, items: Sequence[Item]) -> None:
     check_cameras(cfg, items)
     if labels.MUST_LINK:
         training_tracklets(cfg.DATASETS.TARGETS, items)
+    if labels.CANNOT_LINK:
+        exclusive_tracklets(cfg.DATASETS.TARGETS, items)
 
 
 def check_cameras(cfg: CfgNode, items: Sequence[Item]) -> None:

@@ -9,7 +9,7 @@ from fastreid.data.build import build_reid_test_loader
 
 from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config
-from mmt_plugin.data.build import build_dataset, training_items, training_tracklets
+from mmt_plugin.data.build import build_dataset, exclusive_tracklets, training_items, training_tracklets
 from mmt_plugin.data.checks import check_cameras, check_test_sets
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.data.datasets.own.folder import images_below
@@ -270,6 +270,20 @@ def test_what_the_data_do_not_have_is_refused_by_key(configured, write):
         training_tracklets(cfg.DATASETS.TARGETS, items)
     with pytest.raises(DatasetError, match=r"DATASETS\.TESTS names folder.*no query and no gallery"):
         check_test_sets(cfg.DATASETS.TARGETS)
+
+
+def test_tracklets_of_one_frame_of_a_camera_exclude_each_other(configured, table):
+    lines = ["0.jpg,a,1,10", "1.jpg,a,2,10", "2.jpg,b,1,10", "3.jpg,a,3,11", "4.jpg,a,1,11"]
+    cfg = configured(table("path,camera,tracklet,frame\n" + "\n".join(lines)))
+    items = training_items(cfg.DATASETS.TARGETS)
+    # In sorted order a/1, a/2, a/3, b/1: the second camera's frame 10 is another moment.
+    assert exclusive_tracklets(cfg.DATASETS.TARGETS, items).tolist() == [[0, 1], [0, 2]]
+    cfg = configured(table("path,camera,tracklet\n0.jpg,a,1\n1.jpg,a,2"))
+    items = training_items(cfg.DATASETS.TARGETS)
+    with pytest.raises(
+        DatasetError, match=r"PSEUDO_LABELS\.CANNOT_LINK is True.*name no frames.*column frame"
+    ):
+        exclusive_tracklets(cfg.DATASETS.TARGETS, items)
 
 
 def test_an_own_labelled_list_can_be_the_source(configured, table):

@@ -14,6 +14,7 @@ from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.engine import MMTTrainer, load_for_evaluation
 from mmt_plugin.engine.hooks.pseudo_labels import PseudoLabelHook
 from mmt_plugin.engine.pipeline import train
+from mmt_plugin.pseudo_labels import conflicts
 
 
 @pytest.fixture
@@ -65,13 +66,14 @@ def test_a_labelled_own_test_set_is_evaluated(own_config, crops):
 def test_tracklets_of_a_list_share_labels_in_a_run(own_config, crops, tmp_path, method):
     names = sorted(path.name for path in crops.iterdir())
     tracklets = np.arange(len(names)) // 3
-    lines = ["path,camera,tracklet"] + [
-        f"crops/{name},cam{t % 2},{t}" for name, t in zip(names, tracklets, strict=True)
+    lines = ["path,camera,tracklet,frame"] + [
+        f"crops/{name},cam{t % 2},{t},{t // 4}" for name, t in zip(names, tracklets, strict=True)
     ]
     (tmp_path / "list.csv").write_text("\n".join(lines))
     cfg = own_config(
         f"csv:{tmp_path / 'list.csv'}",
         PSEUDO_LABELS__MUST_LINK=True,
+        PSEUDO_LABELS__CANNOT_LINK=True,
         PSEUDO_LABELS__METHOD=method,
         PSEUDO_LABELS__DBSCAN__EPS_RULE="rho",
         PSEUDO_LABELS__DBSCAN__RHO=0.1,
@@ -85,6 +87,9 @@ def test_tracklets_of_a_list_share_labels_in_a_run(own_config, crops, tmp_path, 
     trainer.close()
     labels = trainer.label_hook.labels.labels
     assert all(len(set(labels[tracklets == t])) == 1 for t in range(tracklets.max() + 1))
+    # Every fourth tracklet and the one after the next are seen together by one camera.
+    pairs = [(t, t + 2) for t in range(tracklets.max() - 1) if t % 4 < 2]
+    assert pairs and conflicts(labels, tracklets, np.array(pairs)) == 0
     assert "cross_camera" in trainer.label_free_quality
 
 

@@ -11,12 +11,18 @@ from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 from torch import Tensor
 
-from mmt_plugin.data.build import build_extraction_loader, dense_ids, training_tracklets
+from mmt_plugin.data.build import (
+    build_extraction_loader,
+    dense_ids,
+    exclusive_tracklets,
+    training_tracklets,
+)
 from mmt_plugin.data.checks import check_cameras
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.engine.features import extract_features
 from mmt_plugin.errors import UserError
 from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster, label_free_quality
+from mmt_plugin.pseudo_labels.quality.size import warnings_of
 from mmt_plugin.pseudo_labels.timing import Stages
 from mmt_plugin.report.label_record import LabelRecorder
 from mmt_plugin.report.records import RecordError
@@ -48,6 +54,9 @@ class PseudoLabelHook(HookBase):
         self.cameras = dense_ids([item[2] for item in items])
         must_link = cfg.PSEUDO_LABELS.MUST_LINK
         self.tracklets = training_tracklets(cfg.DATASETS.TARGETS, items) if must_link else None
+        self.exclusive = None
+        if cfg.PSEUDO_LABELS.CANNOT_LINK:
+            self.exclusive = exclusive_tracklets(cfg.DATASETS.TARGETS, items)
         self.labels: PseudoLabels | None = None
         self.recorder = None
         if cfg.REPORT.ENABLED and comm.is_main_process():
@@ -124,10 +133,13 @@ class PseudoLabelHook(HookBase):
                 self.cfg,
                 cameras=self.cameras[~unreadable],
                 tracklets=None if self.tracklets is None else self.tracklets[~unreadable],
+                cannot_link=self.exclusive,
                 previous=self.labels,
                 device=self.trainer.raw_model.device,
                 stages=stages,
             )
+            for sentence in warnings_of(found, self.cfg.PSEUDO_LABELS):
+                logger.warning(sentence)
             labels = np.full(len(unreadable), -1)
             labels[~unreadable] = found.labels
             found = replace(found, labels=labels)

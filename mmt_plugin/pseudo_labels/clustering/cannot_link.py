@@ -7,26 +7,25 @@ time in one camera are two identities.
 import numpy as np
 
 
-def simultaneous(tracklets: np.ndarray, cameras: np.ndarray, frames: np.ndarray) -> np.ndarray:
+def simultaneous(tracklets: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """Pairs of tracklets that are seen in one frame of one camera.
 
     Args:
         tracklets: N integers from 0, -1 for an image of no tracklet.
-        cameras: N integers.
-        frames: N integers from 0, -1 where the time is not known.
+        frames: N integers from 0, different in different cameras; -1 where the time is not known.
 
     Returns:
         P x 2 tracklets, the smaller first, in ascending order.
     """
     known = np.flatnonzero((tracklets >= 0) & (frames >= 0))
-    seen = np.unique(np.stack([cameras[known], frames[known], tracklets[known]], axis=1), axis=0)
+    seen = np.unique(np.stack([frames[known], tracklets[known]], axis=1), axis=0)
     pairs = []
     # Rows of one frame follow each other; those at a distance of `step` within it are paired.
     for step in range(1, len(seen)):
-        same = (seen[step:, :2] == seen[:-step, :2]).all(axis=1)
+        same = seen[step:, 0] == seen[:-step, 0]
         if not same.any():
             break
-        pairs.append(np.stack([seen[:-step][same, 2], seen[step:][same, 2]], axis=1))
+        pairs.append(np.stack([seen[:-step][same, 1], seen[step:][same, 1]], axis=1))
     return np.unique(np.concatenate(pairs), axis=0) if pairs else np.empty((0, 2), dtype=np.int64)
 
 

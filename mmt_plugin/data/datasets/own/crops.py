@@ -15,6 +15,7 @@ class Crop(NamedTuple):
     camera: str | None = None
     tracklet: str | None = None
     id: str | None = None
+    frame: str | None = None
 
 
 class Crops(NamedTuple):

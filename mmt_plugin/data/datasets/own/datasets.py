@@ -33,6 +33,8 @@ class OwnDataset(ImageDataset):
     Attributes:
         tracklets: of the training images that have one, by path. A tracklet is of one camera: equal names in
             two cameras are two tracklets.
+        frames: of the training images that have one, by path, likewise: equal names in one camera are one
+            moment.
     """
 
     _junk_pids = [-1]
@@ -48,11 +50,14 @@ class OwnDataset(ImageDataset):
         if len(train) < len(crops.train):
             number = len(crops.train) - len(train)
             logger.info(f"{name}: left out {number} training images of the identity {JUNK}")
-        self.tracklets = {
-            crop.path: qualified(qualified(name, crop.camera), crop.tracklet)
-            for crop in train
-            if crop.tracklet
-        }
+        self.tracklets, self.frames = (
+            {
+                crop.path: qualified(qualified(name, crop.camera), getattr(crop, field))
+                for crop in train
+                if getattr(crop, field)
+            }
+            for field in ("tracklet", "frame")
+        )
         items = [(crop.path, qualified(name, crop.id), qualified(name, crop.camera)) for crop in train]
         super().__init__(items, *_labelled(crops, name), **kwargs)
 

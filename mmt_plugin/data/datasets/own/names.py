@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 # What a data set's name starts with; the rest is a path.
 FOLDER, TABLE = "folder:", "csv:"
-GROUPS = ("camera", "tracklet", "id")
+GROUPS = ("camera", "tracklet", "id", "frame")
 # The identity of images that show nobody, or a part of somebody, as Market-1501 writes it.
 JUNK = "-1"
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
