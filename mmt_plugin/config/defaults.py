@@ -286,7 +286,7 @@ def _pseudo_labels(_C: CfgNode) -> None:
     _C.PSEUDO_LABELS.KMEANS.NUM_RESTARTS = 1
     # Give all images of a tracklet the label that most of them were given.
     _C.PSEUDO_LABELS.MUST_LINK = False
-    # Then give tracklets that are seen in one frame of one camera different labels: they are different people.
+    # Then give tracklets that are seen in one frame of a camera different labels: they are different people.
     _C.PSEUDO_LABELS.CANNOT_LINK = False
 
 

@@ -30,7 +30,7 @@ def test_one_cluster_is_told_whatever_its_size(settings, num_outliers):
     assert sentence.startswith("All 30 clustered images are in one cluster: lower PSEUDO_LABELS.DBSCAN.EPS")
 
 
-def test_the_remedy_is_the_method's(settings):
+def test_the_remedy_is_of_the_method(settings):
     settings.DBSCAN.EPS_RULE = "rho"
     assert "lower PSEUDO_LABELS.DBSCAN.RHO" in told([30], settings)[0]
     settings.METHOD = "kmeans"

@@ -24,13 +24,13 @@ def warnings_of(found: PseudoLabels, keys: Any) -> Iterator[str]:
     else:
         key = "DBSCAN.EPS" if keys.DBSCAN.EPS_RULE == "fixed" else "DBSCAN.RHO"
         remedy = (
-            f"lower PSEUDO_LABELS.{key} (the radius is {found.eps:.4g}), or PSEUDO_LABELS.K1, {keys.K1}, where "
-            "it exceeds the images of an identity"
+            f"lower PSEUDO_LABELS.{key} (the radius is {found.eps:.4g}), or PSEUDO_LABELS.K1, {keys.K1}, "
+            "where it exceeds the images of an identity"
         )
     if found.num_clusters == 1 and found.largest > 1:
         yield f"All {found.largest} clustered images are in one cluster: {remedy}"
     elif found.largest > LARGE * num_images:
         yield (
-            f"The largest cluster holds {found.largest} of {num_images} images, more than a tenth. Unless there "
-            f"are only a few identities, it joins several: {remedy}"
+            f"The largest cluster holds {found.largest} of {num_images} images, more than a tenth. Unless "
+            f"there are only a few identities, it joins several: {remedy}"
         )

@@ -1,8 +1,8 @@
 """Crops from a CSV file: a line of column names, then a line for each image.
 
 Columns: `path`, relative to the file's folder or absolute, and optionally `camera`, `tracklet`, `id`,
-`frame` and `subset` (train, query or gallery; empty is train). Spaces around a field do not belong to it, empty lines are
-passed over. Other columns are ignored, and named in the log.
+`frame` and `subset` (train, query or gallery; empty is train). Spaces around a field do not belong to it,
+empty lines are passed over. Other columns are ignored, and named in the log.
 """
 
 import csv
