@@ -75,5 +75,10 @@ class AdaptationReport(EpochReport):
     def more(self, latest: dict[str, tuple[float, int]]) -> list[str]:
         self.trainer.storage.put_scalar("images_per_bn", self.images_per_bn, smoothing_hint=False)
         scores = tuple(f"{network}/mAP" for network in network_names(self.trainer.raw_model))
-        maps = [f"{name} {value:.2f}" for name, (value, _) in latest.items() if name.endswith(scores)]
+        before = self.trainer.epoch * self.trainer.iters_per_epoch  # what was measured then is told already
+        maps = [
+            f"{name} {value:.2f}"
+            for name, (value, iteration) in latest.items()
+            if name.endswith(scores) and iteration >= before
+        ]
         return [f"images per BN {self.images_per_bn}", *maps]
