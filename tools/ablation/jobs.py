@@ -10,12 +10,22 @@ from typing import ClassVar
 from fastreid.config import CfgNode
 
 from mmt_plugin.config import load_config
-from mmt_plugin.runs.description import recipe_digest
 from mmt_plugin.runs.files import EVALUATION, FINAL_MODEL, RESULTS
 from mmt_plugin.runs.recipe import FREE_KEYS, flatten
 
 from .grid import Grid, Row
-from .settings import camera_options, evaluation_options, has_sources, row_config, source_of, source_seeds
+from .settings import (
+    Settings,
+    camera_options,
+    comparable,
+    default_keys,
+    evaluation_options,
+    has_sources,
+    row_config,
+    settings_digest,
+    source_of,
+    source_seeds,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 # What changes no table.
@@ -110,7 +120,7 @@ def row_job(grid: Grid, row: Row, seed: int, output: Path) -> Job:
 def camera_job(row: Row, seed: int, output: Path) -> Job:
     """The training of a ranking's camera model."""
     options = camera_options(row, seed)
-    digest = recipe_digest(load_config(row.camera, options))[:8]
+    digest = _short_digest(load_config(row.camera, options))
     folder = output / "cameras" / f"{row.camera.stem}_{digest}" / f"seed{seed}"
     return Job(f"camera model of seed {seed}", folder, RESULTS, row.camera, _words(["--resume", *options]))
 
@@ -121,9 +131,14 @@ def source_job(row: Row, seed: int, pair: int, output: Path) -> Job:
     file = row.config.parent / adaptation.MMT.SOURCE.CONFIG_FILE
     cfg, source_seed = source_of(row, seed, pair), source_seeds(seed)[pair]
     options = [*_overrides(file, cfg), "REPORT.ENABLED", adaptation.REPORT.ENABLED, "SEED", source_seed]
-    folder = output / "sources" / f"{file.stem}_{recipe_digest(cfg)[:8]}" / f"seed{source_seed}"
+    folder = output / "sources" / f"{file.stem}_{_short_digest(cfg)}" / f"seed{source_seed}"
     name = f"source model of seed {source_seed}"
     return Job(name, folder, RESULTS, file, _words(["--resume", *options]))
+
+
+def _short_digest(cfg: CfgNode) -> str:
+    """Of a model's settings, for the name of its folder; a key that is added later does not change it."""
+    return settings_digest(Settings(comparable(cfg)), default_keys())[:8]
 
 
 def command_by_hand(grid: Grid, row: Row, seed: int) -> str:
