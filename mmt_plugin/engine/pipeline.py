@@ -18,7 +18,7 @@ from mmt_plugin.report.at_end import record_ranking, report
 from mmt_plugin.report.ranked_results import draw_results
 from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
 from mmt_plugin.runs.lock import locked
-from mmt_plugin.runs.recipe import check_allowed, recipe_changes
+from mmt_plugin.runs.recipe import check_allowed, in_its_time, recipe_changes
 from mmt_plugin.runs.record import make_folder, recorded_metrics, selection_rule, write_results
 from mmt_plugin.runs.run import Run, chosen_model, is_run
 from mmt_plugin.weights.network import CheckpointError
@@ -58,6 +58,8 @@ def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str
         CheckpointError: the run to be resumed is another one.
     """
     check_allowed(allow_change, resume)
+    if resume:
+        cfg = in_its_time(cfg)
     if needs_sources(cfg):
         cfg = recording(cfg).clone()
         if not is_run(cfg.OUTPUT_DIR):
@@ -82,6 +84,7 @@ def needs_sources(cfg: CfgNode) -> bool:
 def pretrain(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> str:
     """Train one source model unless that is done already; returns its final checkpoint's path."""
     final = Path(cfg.OUTPUT_DIR, FINAL_MODEL)
+    cfg = in_its_time(cfg)
     if Path(cfg.OUTPUT_DIR, RESULTS).exists():
         _check_same_recipe(cfg, allow_change)
         logger.info(f"Source model of seed {cfg.SEED} is there already: {final}")

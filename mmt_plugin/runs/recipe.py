@@ -1,14 +1,19 @@
 """Whether two configurations make the same model."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from fastreid.config import get_cfg
+from fastreid.config import CfgNode, get_cfg
 
 from mmt_plugin.config import ConfigError, add_mmt_config
 from mmt_plugin.data.datasets.own.names import is_own
+
+from .files import CONFIG
+
+logger = logging.getLogger("fastreid.mmt")
 
 # What may change between two calls without making another model.
 FREE_KEYS = (
@@ -90,6 +95,33 @@ def in_one_form(keys: dict[str, Any]) -> dict[str, Any]:
     if epochs and iterations:
         keys["SOLVER.WARMUP_ITERS"], keys["SOLVER.WARMUP_EPOCHS"] = round(epochs * iterations), 0.0
     return keys
+
+
+def in_its_time(cfg: CfgNode) -> CfgNode:
+    """The configuration with which the run in OUTPUT_DIR goes on: keys that it was made before have their
+    defaults, whatever today's recipe sets, and its warm-up stays in iterations.
+    """
+    path = Path(cfg.OUTPUT_DIR, CONFIG)
+    if not path.is_file():
+        return cfg
+    recorded, defaults = flatten(yaml.safe_load(path.read_text())), flatten(_defaults())
+    asked = flatten(yaml.safe_load(cfg.dump()))
+    newer = [
+        key
+        for key in defaults
+        if key not in recorded and key not in FREE_KEYS and asked[key] != defaults[key]
+    ]
+    if not newer:
+        return cfg
+    values = [word for key in newer for word in (key, defaults[key])]
+    if "SOLVER.WARMUP_EPOCHS" in newer:
+        values += ["SOLVER.WARMUP_ITERS", recorded["SOLVER.WARMUP_ITERS"]]
+    logger.info(f"{path} was written before there was {', '.join(newer)}: the run goes on without")
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.merge_from_list(values)
+    cfg.freeze()
+    return cfg
 
 
 def _placeless(name: str) -> str:

@@ -12,7 +12,7 @@ from fastreid.utils import comm
 
 from mmt_plugin.engine.pipeline import pretrain, source_config
 from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
-from mmt_plugin.runs.recipe import check_allowed
+from mmt_plugin.runs.recipe import check_allowed, in_its_time
 from mmt_plugin.runs.record import make_folder, recorded_metrics
 from mmt_plugin.system.files import replace_when_complete
 
@@ -34,6 +34,8 @@ def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str
         The last epoch's losses; empty away from the main process.
     """
     check_allowed(allow_change, resume)
+    if resume:
+        cfg = in_its_time(cfg)
     if needs_encoder(cfg):
         cfg = cfg.clone()
         cfg.defrost()

@@ -1,9 +1,11 @@
 """Two configurations make the same model or they do not."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
-from mmt_plugin.runs.recipe import recipe_changes
+from mmt_plugin.runs.recipe import in_its_time, recipe_changes
 
 
 @pytest.fixture
@@ -58,3 +60,21 @@ def test_the_period_of_evaluations_counts_where_they_choose_the_model(dumped):
     keys = {"MMT__SELECTION__RULE": "best", "MMT__SELECTION__DATASET": "SynthMetro"}
     assert recipe_changes(dumped(), dumped(TEST__EVAL_PERIOD=1)) == []
     assert recipe_changes(dumped(**keys), dumped(TEST__EVAL_PERIOD=1, **keys)) == ["TEST.EVAL_PERIOD 2 -> 1"]
+
+
+def test_a_run_goes_on_without_the_keys_that_came_after_it(tiny_config, tmp_path):
+    cfg = tiny_config(MMT__TRIPLET_GRADIENT="anchor", SOLVER__WARMUP_EPOCHS=0.5, SOLVER__WARMUP_ITERS=0)
+    cfg.freeze()
+    assert in_its_time(cfg) is cfg  # no run yet
+    recorded = cfg.clone()
+    recorded.defrost()
+    recorded.SOLVER.WARMUP_ITERS = 50
+    del recorded.SOLVER["WARMUP_EPOCHS"], recorded.MMT["TRIPLET_GRADIENT"]
+    folder = Path(cfg.OUTPUT_DIR)
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(recorded.dump())
+    now = in_its_time(cfg)
+    assert (now.MMT.TRIPLET_GRADIENT, now.SOLVER.WARMUP_EPOCHS, now.SOLVER.WARMUP_ITERS) == ("both", 0.0, 50)
+    assert recipe_changes(recorded.dump(), now.dump()) == []
+    (folder / "config.yaml").write_text(cfg.dump())
+    assert in_its_time(cfg) is cfg
