@@ -2,6 +2,7 @@
 
     python tools/benchmark pseudo-labels --images 12936 32621
     python tools/benchmark pseudo-labels --images 1000000 --size 256 --search tree --without-host
+    python tools/benchmark neighbours
     python tools/benchmark evaluation
     python tools/benchmark kmeans
     python tools/benchmark training-step
@@ -30,6 +31,7 @@ from benchmark import (
     growth,
     kmeans,
     memory,
+    neighbours,
     pseudo_labels,
     training_step,
     variants,
@@ -38,6 +40,7 @@ from benchmark.measure import machine
 
 SUBJECTS = {
     "pseudo-labels": pseudo_labels,
+    "neighbours": neighbours,
     "evaluation": evaluation,
     "kmeans": kmeans,
     "training-step": training_step,
