@@ -3,7 +3,7 @@
     python tools/ablation configs/ablation/mmt.yml                      # seeds 1 2 3
     python tools/ablation configs/ablation/mmt.yml --rows MMT --seeds 4 --jobs 2
     python tools/ablation configs/ablation/mmt.yml --table-only         # from the kept results alone
-    python tools/ablation --write docs/results.md                       # all tables of a page
+    python tools/ablation --write docs/evidence/method.md               # all tables of a page
 
 Every job is one call of tools/train_net.py or tools/evaluate.py, printed before it runs, so that each can be
 repeated by hand. Of a finished run a line is kept in <results>/<grid>.jsonl; rows that have theirs are not
