@@ -41,7 +41,9 @@ def listening(path):
 
 
 @pytest.mark.parametrize(
-    "make", [pipe, listening, os.mkdir, lambda path: path.symlink_to("/dev/zero")], ids=str
+    "make",
+    [pipe, listening, os.mkdir, lambda path: path.symlink_to("/dev/zero")],
+    ids=["pipe", "socket", "folder", "device"],
 )
 def test_what_is_no_regular_file_is_refused_at_once(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
