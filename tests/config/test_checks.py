@@ -123,7 +123,8 @@ def test_unknown_keys_suggest_the_nearest_real_one(tmp_path, observe, key, sugge
     for name in reversed(inner):
         tree = {name: tree}
     file.write_text(yaml.safe_dump({node: tree}) if where == "file" else "SEED: 1\n")
-    with pytest.raises(ConfigError, match=rf"recipe\.yml.*no key {node}.*did you mean {suggestion}") as error:
+    told = r"recipe\.yml" if where == "file" else "the command line"
+    with pytest.raises(ConfigError, match=rf"{told}.*no key {node}.*did you mean {suggestion}") as error:
         load_config(file, [] if where == "file" else [key, 1])
     observe("config: unknown key", str(error.value).split("; ")[-1])
 

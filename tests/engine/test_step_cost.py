@@ -68,7 +68,7 @@ def test_a_step_asks_its_device_once(tiny_config, monkeypatch, recipe):
     mined = []
     monkeypatch.setattr(TrainingStep, "run_step", watched)
     monkeypatch.setattr(
-        "mmt_plugin.modeling.meta_arch.hardest_triplets", lambda *args: mined.append(1) or mine(*args)
+        "mmt_plugin.modeling.objective.hardest_triplets", lambda *args: mined.append(1) or mine(*args)
     )
     train(tiny_config(recipe, MMT__SOURCE__PRETRAIN=False, SOLVER__MAX_EPOCH=1), resume=False)
     assert len(asked) == 2
