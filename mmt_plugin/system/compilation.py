@@ -2,11 +2,16 @@
 
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
+from filelock import FileLock, Timeout
 from numba.core.caching import FunctionCache
+
+# Seconds for another process's files; compiling is done outside.
+LONGEST_WAIT = 60
 
 
 def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable], Callable]:
@@ -32,20 +37,41 @@ def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable], Callable
 
 
 class _TolerantCache(FunctionCache):
-    """numba's own stops the program where its folder cannot be read or written any more."""
+    """numba's own stops the program where its folder cannot be read or written any more.
+
+    It also writes the index of a function before the code that the index names: a process that reads in
+    between gets what an earlier version of the source left under that name, and crashes. So they take turns.
+    """
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
-            super().save_overload(sig, data)
+            self._impl.locator.ensure_cache_path()
+            with self._alone():
+                super().save_overload(sig, data)
         except OSError as error:
             _warn_once(str(error))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            with self._alone():
+                return super().load_overload(sig, target_context)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             _warn_once(str(error))
             return None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other process reads or writes this function's files. Where nobody can write, at once."""
+        lock = FileLock(f"{self._cache_file._index_path}.lock", timeout=LONGEST_WAIT)
+        try:
+            lock.acquire()
+        except (OSError, Timeout):
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 _warned = False
