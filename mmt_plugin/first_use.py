@@ -13,8 +13,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 PLUGIN, HOST = "mmt_plugin", "fastreid"
-# What can be imported without the host; of mmt_plugin.host, the repairs themselves.
-WITHOUT_HOST = ("commands", "errors", "host", "pseudo_labels", "recipes", "retrieval", "version")
+# What can be imported without the host; of its own room, what comes before the first repair.
+WITHOUT_HOST = ("commands", "errors", "pseudo_labels", "recipes", "retrieval", "version")
+BEFORE_REPAIR = ("imports", "parts", "version")
 
 
 class BeforeFirstUse(MetaPathFinder):
@@ -65,7 +66,11 @@ class _Keep(Loader):
 def needs_host(name: str) -> bool:
     """Whether a module, by its dotted name, is the host's or stands on it."""
     package, *rest = name.split(".")
-    return package == HOST or (package == PLUGIN and bool(rest) and rest[0] not in WITHOUT_HOST)
+    if package != PLUGIN or not rest:
+        return package == HOST
+    if rest[0] == "host":  # a spawned process may begin with the module of a repair: of its loader's class
+        return len(rest) > 1 and rest[1] not in BEFORE_REPAIR
+    return rest[0] not in WITHOUT_HOST
 
 
 def make_ready() -> None:

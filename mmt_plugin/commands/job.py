@@ -146,11 +146,6 @@ def evaluate(cfg: CfgNode) -> dict:
             "a test set, or read the label_free measures of the run's results.json"
         )
     check_sets(cfg, training=False)
-    if not cfg.MODEL.WEIGHTS:
-        raise ConfigError(
-            "--eval-only: MODEL.WEIGHTS is empty, and a network of random weights would be ranked; name a "
-            "checkpoint"
-        )
     check_evaluation(cfg)
     start = time.perf_counter()
     metrics, _, test_sets = evaluate_networks(cfg, load_for_evaluation(cfg))

@@ -27,6 +27,7 @@ SMALLEST_DEPTH = {
     "build_resnet_backbone": "18x",
     "build_resnext_backbone": "50x",
     "build_shufflenetv2_backbone": "0.5x",
+    "build_timm_backbone": "resnet18",
     "build_vit_backbone": "small",
 }
 # What a backbone needs beside its name and depth.
@@ -54,6 +55,8 @@ PLUS = {
 @pytest.fixture(params=sorted(BACKBONE_REGISTRY._obj_map))
 def cfg(request):
     name = request.param
+    if name == "build_timm_backbone":
+        pytest.importorskip("timm")
     if name not in SMALLEST_DEPTH:
         pytest.fail(f"fastreid has a backbone that is never tried: give {name} a depth in SMALLEST_DEPTH")
     settings = {
