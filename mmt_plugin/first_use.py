@@ -13,9 +13,20 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 PLUGIN, HOST = "mmt_plugin", "fastreid"
-# What can be imported without the host; of its own room, what comes before the first repair.
-WITHOUT_HOST = ("commands", "errors", "pseudo_labels", "recipes", "retrieval", "version")
-BEFORE_REPAIR = ("imports", "parts", "version")
+# What can be imported without the host, as can the packages it lies in. Of the room `host` what comes before
+# the first repair: a spawned process may begin with the module of a repair, that of its loader's class.
+WITHOUT_HOST = (
+    "commands",
+    "errors",
+    "host.imports",
+    "host.parts",
+    "host.version",
+    "pseudo_labels",
+    "recipes",
+    "retrieval",
+    "system.compilation",
+    "version",
+)
 
 
 class BeforeFirstUse(MetaPathFinder):
@@ -65,12 +76,12 @@ class _Keep(Loader):
 
 def needs_host(name: str) -> bool:
     """Whether a module, by its dotted name, is the host's or stands on it."""
-    package, *rest = name.split(".")
-    if package != PLUGIN or not rest:
+    package, _, module = name.partition(".")
+    if package != PLUGIN or not module:
         return package == HOST
-    if rest[0] == "host":  # a spawned process may begin with the module of a repair: of its loader's class
-        return len(rest) > 1 and rest[1] not in BEFORE_REPAIR
-    return rest[0] not in WITHOUT_HOST
+    return not any(
+        f"{room}.".startswith(f"{module}.") or module.startswith(f"{room}.") for room in WITHOUT_HOST
+    )
 
 
 def make_ready() -> None:

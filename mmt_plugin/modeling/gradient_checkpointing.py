@@ -13,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from .layers import Route, current_route, same_route
 
+LISTS = (nn.Sequential, nn.ModuleList)
+
 
 def checkpoint_blocks(backbone: nn.Module) -> None:
     """Checkpoint every block of a backbone's stages, in place; names and numbers stay what they are.
@@ -31,9 +33,9 @@ def checkpoint_blocks(backbone: nn.Module) -> None:
         backbone.set_grad_checkpointing()
         return
     body = backbone
-    while len(children := list(body.children())) == 1:
-        body = children[0]
-    stages = [child for child in children if isinstance(child, nn.Sequential | nn.ModuleList)]
+    while len(children := list(body.children())) == 1 and not isinstance(children[0], LISTS):
+        body = children[0]  # a backbone around another, as those of timm
+    stages = [child for child in children if isinstance(child, LISTS)]
     blocks = [block for stage in stages for block in stage if len(list(_parametrised(block))) > 1]
     if not blocks:
         raise ValueError(
