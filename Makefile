@@ -14,7 +14,7 @@ JOBS   ?= 2
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo docs evidence test test-oldest lint soak benchmark clean
+.PHONY: install demo docs evidence test coverage test-oldest lint soak benchmark clean
 
 install: $(STAMP)
 
@@ -40,6 +40,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 test: lint
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# The same with the lines that tests reach; it takes longer.
+coverage: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
 
 # The documentation as a site, in build/site; a broken link or anchor is an error.

@@ -1,7 +1,9 @@
 """A recipe's file, read with its bases; refused where it is none, before anything in it can take long."""
 
+import copy
 import os
 from collections.abc import Hashable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ def read_mapping(path: str | os.PathLike) -> dict[str, Any]:
     if len(content) > MOST_BYTES:
         raise ConfigError(f"{path} is larger than {MOST_BYTES >> 10} kB: that is no recipe")
     try:
-        tree = yaml.load(content.decode(), _RecipeLoader)
+        tree = copy.deepcopy(_parsed(content.decode()))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no text file: {error}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -75,6 +77,12 @@ def read_mapping(path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds a {type(tree).__name__}, not keys and values as a recipe does")
     return tree
+
+
+@lru_cache(maxsize=128)
+def _parsed(text: str) -> Any:
+    """A text's tree, which is not to be changed: recipes share their bases, and parsing takes longest."""
+    return yaml.load(text, _RecipeLoader)
 
 
 class _RecipeLoader(yaml.SafeLoader):

@@ -11,7 +11,7 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
-from mmt_plugin.config.architecture import MMT, is_a
+from mmt_plugin.config.architecture import MMT, SDA, is_a
 from mmt_plugin.errors import DataError, UserError
 from mmt_plugin.synthetic import only_looking
 
@@ -65,8 +65,8 @@ def _trained_on(cfg: CfgNode) -> dict[str, Sequence[str]]:
     tells the length of an epoch.
     """
     names, targets = cfg.DATASETS.NAMES, cfg.DATASETS.TARGETS
-    if not is_a(cfg, MMT):
-        return {NAMES: names, TARGETS: targets}
+    if not is_a(cfg, MMT):  # translation, or a recipe of fastreid's own
+        return {NAMES: names, TARGETS: targets} if is_a(cfg, SDA) else {NAMES: names}
     if cfg.PSEUDO_LABELS.METHOD == "ground_truth":
         return {NAMES: names, TARGETS: targets} if cfg.MMT.TARGET_BN else {NAMES: names}
     sets = {TARGETS: targets}

@@ -25,11 +25,10 @@ for name, module in list(sys.modules.items()):
 @pytest.mark.parametrize(
     "first",
     [
-        "import fastreid",
         "from fastreid.engine import DefaultTrainer; from mmt_plugin.modeling import MutualMeanTeaching",
-        "from mmt_plugin.config.checks import check_config; from mmt_plugin import config; "
+        "from mmt_plugin.host.loading import DataLoaderX; from mmt_plugin.config.checks import check_config; "
+        "from mmt_plugin import add_mmt_config, FeatureExtractor, config; "
         "assert config.check_config is check_config",
-        "from mmt_plugin import add_mmt_config, FeatureExtractor",
     ],
 )
 def test_the_host_is_repaired_once_it_is_used(first):

@@ -53,7 +53,7 @@ def test_crops_hold_their_track_and_nothing_else(camera, tmp_path):
         assert np.abs(pixels - colour(track, frame)).max() <= 8  # JPEG
         assert row["camera"] == "gate"
     subsets = read_table(tmp_path / "out" / "crops.csv")
-    assert {crop.tracklet for crop in subsets["train"]} == {"gate/1", "gate/2"}
+    assert {crop.tracklet for crop in subsets.train} == {"gate/1", "gate/2"}
 
 
 def test_boxes_are_thinned_capped_and_near_duplicates_left_out(camera, tmp_path):
