@@ -27,8 +27,8 @@ from .relations import (
     own_data_rules,
     pairs_rules,
     schedule_rules,
-    sda_rules,
 )
+from .translation import sda_rules
 
 CLASSIFIERS = ("Linear", "CosSoftmax", "ArcSoftmax", "ArcMarginSoftmax", "CircleSoftmax")
 
