@@ -1,6 +1,8 @@
 """numba's compiler, with a cache where there can be one."""
 
+import itertools
 import pickle
+import secrets
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,8 +10,13 @@ from typing import Any
 
 import numba
 from filelock import FileLock, Timeout
+from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache
 
+# numba names the parts of what it compiles by a counter that begins with 1 in every process. What two processes
+# have compiled and a third loads would share names: one function calls the other's parts, and the program ends
+# with a segmentation fault. So each process counts from elsewhere.
+FunctionIdentity._unique_ids = itertools.count(secrets.randbits(48))
 # Seconds for another process's files; compiling is done outside.
 LONGEST_WAIT = 60
 

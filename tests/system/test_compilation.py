@@ -52,10 +52,18 @@ def test_a_reader_waits_until_code_and_index_belong_together(tmp_path, monkeypat
 
 def test_functions_are_loaded_by_the_next_process(tmp_path):
     (tmp_path / "kernel.py").write_text(SOURCE)
-    code = "from kernel import kernel; kernel(3); print(sum(kernel.stats.cache_hits.values()))"
+    code = """
+from kernel import kernel
+from numba.core.bytecode import FunctionIdentity
+kernel(3)
+print(sum(kernel.stats.cache_hits.values()), FunctionIdentity.from_function(kernel.py_func).unique_id)
+"""
     environment = {"PYTHONPATH": ":".join([str(tmp_path), *sys.path])}
     found = [
         subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stdout
         for _ in range(2)
     ]
-    assert found == ["0\n", "1\n"]
+    (first_hits, first_name), (second_hits, second_name) = (line.split() for line in found)
+    assert (first_hits, second_hits) == ("0", "1")
+    # Parts that two processes have compiled never share a name.
+    assert abs(int(first_name) - int(second_name)) > 1_000_000
