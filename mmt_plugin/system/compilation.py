@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache
 
-# numba names the parts of what it compiles by a counter that begins with 1 in every process. What two processes
-# have compiled and a third loads would share names: one function calls the other's parts, and the program ends
-# with a segmentation fault. So each process counts from elsewhere.
+# numba names the parts of what it compiles by a counter that begins with 1 in every process. Parts that two
+# processes have compiled, and a third loads, would share names: one function calls the other's parts, and the
+# program ends with a segmentation fault. So each process counts from elsewhere.
 FunctionIdentity._unique_ids = itertools.count(secrets.randbits(48))
 # Seconds for another process's files; compiling is done outside.
 LONGEST_WAIT = 60
