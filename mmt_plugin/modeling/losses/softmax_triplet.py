@@ -29,9 +29,9 @@ def euclidean_distance(features: Tensor, gradient: str = "both") -> Tensor:
         gradient: of GRADIENTS; with "anchor" the columns' features are constants.
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
-    others = features.detach() if gradient == "anchor" else features
-    squared_norm, others_norm = (each.pow(2).sum(dim=1) for each in (features, others))
-    squared = squared_norm[:, None] + others_norm[None, :] - 2 * features @ others.t()
+    norm = features.pow(2).sum(dim=1)
+    others, others_norm = (features, norm) if gradient == "both" else (features.detach(), norm.detach())
+    squared = norm[:, None] + others_norm[None, :] - 2 * features @ others.t()
     return squared.clamp(min=MIN_SQUARED_DISTANCE).sqrt()
 
 
