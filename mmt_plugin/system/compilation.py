@@ -11,7 +11,7 @@ from typing import Any
 import numba
 from filelock import FileLock, Timeout
 from numba.core.bytecode import FunctionIdentity
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 # numba names the parts of what it compiles by a counter that begins with 1 in every process. Parts that two
 # processes have compiled, and a third loads, would share names: one function calls the other's parts, and the
@@ -49,6 +49,15 @@ class _TolerantCache(FunctionCache):
     It also writes the index of a function before the code that the index names: a process that reads in
     between gets what an earlier version of the source left under that name, and crashes. So they take turns.
     """
+
+    def __init__(self, function: Callable):
+        super().__init__(function)
+        # Not under the names of numba's own caches: what those hold shares names.
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=f"{self._impl.filename_base}.unique",
+            source_stamp=self._impl.locator.get_source_stamp(),
+        )
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
