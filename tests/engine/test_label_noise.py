@@ -118,10 +118,12 @@ def test_means_are_those_of_a_loop(pairs, teachers):
     batches = [[0, 1, 2, 3], [2, 6, 4, 5]]
     networks = list(model.teachers if teachers else model.students)
     peers = list(zip(model.students, networks[1:] + networks[:1], strict=True))
-    assert recorded(model, [batch_of(images) for images in batches]) == pytest.approx(
-        mean_by_loop(peers, batches),
-        abs=1e-4,  # an image's distance to itself is rounding alone
-    )
+    found, expected = recorded(model, [batch_of(images) for images in batches]), mean_by_loop(peers, batches)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        # Of triplets, an image's distance to itself is rounding alone, which differs by processor.
+        tolerance = 1e-4 if name.startswith("t_") else 1e-5
+        assert found[name] == pytest.approx(value, abs=tolerance), name
 
 
 def test_where_no_label_is_wrong_nothing_is_said_of_wrong_ones():
