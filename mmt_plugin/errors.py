@@ -1,4 +1,4 @@
-"""The one base class of what a user can put right."""
+"""What a user can put right: one base class, and its kinds."""
 
 
 class UserError(Exception):
@@ -26,3 +26,7 @@ class UnknownNameError(UserError, KeyError):
 
 class UsageError(UserError, ValueError):
     """A command line that cannot be meant: options that are missing, or that do not go together."""
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration that cannot work; the message names the keys and what to change."""

@@ -20,7 +20,7 @@ WITHOUT_HOST = (
     "errors",
     "host.imports",
     "host.parts",
-    "host.version",
+    "host.host_version",
     "pseudo_labels",
     "recipes",
     "retrieval",

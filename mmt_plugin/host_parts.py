@@ -4,15 +4,15 @@ from typing import Any
 
 from .errors import DataError, MissingFileError, UnknownNameError
 from .host.parts import Parts
-from .runs.scalars import unwritten_scalars
+from .runs.unwritten import unwritten_scalars
+from .system.decoding import read_image
 from .system.devices import batch_device, cpu_has_bfloat16
 from .system.files import replace_when_complete
-from .system.images import read_image
 from .system.launch import broadcast_buffers, launch
 from .system.signals import leave_signals_to_the_main_process
 from .weights.backbones import PretrainedError, load_pretrained
+from .weights.checkpoint_files import load_weights
 from .weights.download import load_from_url, put_it_there
-from .weights.files import load_weights
 from .weights.fit import is_needed
 from .weights.positions import resize_positions
 

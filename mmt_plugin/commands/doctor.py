@@ -206,7 +206,7 @@ def check_dataset(report: Report, name: str) -> None:
     """How many images a data set has here."""
     from mmt_plugin.data.build import build_dataset
     from mmt_plugin.data.datasets.own import is_own
-    from mmt_plugin.synthetic.datasets import is_built_in
+    from mmt_plugin.synthetic.world_datasets import is_built_in
 
     try:
         dataset = build_dataset(name)

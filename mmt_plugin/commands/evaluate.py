@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--opts takes KEY VALUE pairs, but has {len(arguments.opts)} words")
     from fastreid.utils.logger import setup_logger
 
-    from mmt_plugin.challenge.evaluate import evaluate, score
+    from mmt_plugin.challenge.rank_runs import evaluate, score
 
     setup_logger(name="fastreid")
     (score if arguments.submission else evaluate)(arguments)

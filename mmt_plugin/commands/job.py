@@ -17,20 +17,20 @@ from mmt_plugin.config import ConfigError, check_config, check_evaluation, load_
 from mmt_plugin.config.architecture import MMT, SDA, is_a
 from mmt_plugin.config.load import written_keys
 from mmt_plugin.config.reads import recording
-from mmt_plugin.data.checks import check_sets
-from mmt_plugin.engine.evaluation import evaluate_networks
-from mmt_plugin.engine.loading import load_for_evaluation
+from mmt_plugin.data.preflight import check_sets
+from mmt_plugin.engine.evaluate_model import evaluate_networks
 from mmt_plugin.engine.pipeline import needs_sources, source_config
 from mmt_plugin.engine.pipeline import run as run_adaptation
 from mmt_plugin.engine.resume.checkpointer import refuse_overwriting
+from mmt_plugin.engine.trained_model import load_for_evaluation
 from mmt_plugin.runs.lock import locked
 from mmt_plugin.runs.record import record_recipe, write_evaluation
 from mmt_plugin.runs.setup import set_up
-from mmt_plugin.sda.pipeline import encoder_recipe, needs_encoder
-from mmt_plugin.sda.pipeline import run as run_translation
+from mmt_plugin.sda.phases import encoder_recipe, needs_encoder
+from mmt_plugin.sda.phases import run as run_translation
 from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.launch import launch
-from mmt_plugin.weights.network import CheckpointError
+from mmt_plugin.weights.load_network import CheckpointError
 
 from .line import EXPLAINED, MISTAKE, is_explained, tell
 from .user_modules import import_module_or_file

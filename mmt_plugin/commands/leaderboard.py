@@ -12,7 +12,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmt_plugin.report.leaderboard import Result
+    from mmt_plugin.report.result_tables import Result
 
 FORMATS = ("text", "markdown", "latex")
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from mmt_plugin.report.leaderboard import leaderboard
+    from mmt_plugin.report.result_tables import leaderboard
 
     results = [result for folder in arguments.runs for result in read_run(folder)]
     print(leaderboard(results, arguments.format))
@@ -35,7 +35,7 @@ def read_run(folder: str) -> list["Result"]:
     """A run's results. What a run of an earlier version did not record of itself is read from its
     configuration, which does not tell the number of processes and thus the images per BN.
     """
-    from mmt_plugin.report.leaderboard import results_of
+    from mmt_plugin.report.result_tables import results_of
     from mmt_plugin.runs.description import describe_run
     from mmt_plugin.runs.run import Run
 

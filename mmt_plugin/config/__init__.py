@@ -1,8 +1,9 @@
 """Configuration: every key with its default, what values it may have, and files that set them."""
 
+from mmt_plugin.errors import ConfigError
+
 from .checks import check_config, check_evaluation
 from .defaults import add_mmt_config
-from .errors import ConfigError
 from .load import load_config
 from .relations import source_batch_size
 

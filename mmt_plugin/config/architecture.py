@@ -8,10 +8,9 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
+from mmt_plugin.errors import ConfigError
 from mmt_plugin.modeling.memory import MEMORY_REGISTRY
 from mmt_plugin.modeling.objective import LOSS_REGISTRY
-
-from .errors import ConfigError
 
 MMT, SDA = "MutualMeanTeaching", "StructuredDomainAdaptation"
 

@@ -10,11 +10,11 @@ from fastreid.config import CfgNode
 from fastreid.layers import any_softmax
 
 from mmt_plugin.data.datasets.own.options import option_rules
+from mmt_plugin.errors import ConfigError
 from mmt_plugin.modeling.losses.softmax_triplet import GRADIENTS
 from mmt_plugin.pseudo_labels.choices import EPS_RULES, JACCARD_WEIGHTS, METHODS, OUTLIERS, SEARCHES
 
 from .architecture import SDA, is_a
-from .errors import ConfigError
 from .relations import (
     Rule,
     batches_rules,

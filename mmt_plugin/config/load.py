@@ -8,8 +8,9 @@ from os import PathLike
 
 from fastreid.config import CfgNode, get_cfg
 
+from mmt_plugin.errors import ConfigError
+
 from .defaults import add_mmt_config
-from .errors import ConfigError
 from .yaml_file import read_mapping, read_recipe
 
 # What yacs raises for a wrong key or value, and Python for a value that is nested too deep.

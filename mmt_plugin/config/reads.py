@@ -13,8 +13,9 @@ from typing import Any
 
 from fastreid.config import CfgNode, get_cfg
 
+from mmt_plugin.errors import ConfigError
+
 from .defaults import add_mmt_config
-from .errors import ConfigError
 
 logger = logging.getLogger("fastreid.mmt")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from .errors import ConfigError
+from mmt_plugin.errors import ConfigError
 
 BASE = "_BASE_"
 # A recipe has 4 kB, and no aliases; each alias may multiply what is built of the file.

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from mmt_plugin.errors import UserError
-from mmt_plugin.system.images import UnreadableImageError
+from mmt_plugin.system.decoding import UnreadableImageError
 
 logger = logging.getLogger("fastreid.mmt.data")
 

@@ -2,8 +2,8 @@
 
 from mmt_plugin.runs.record import write_results
 
-from .loading import load_for_evaluation
 from .pipeline import run
+from .trained_model import load_for_evaluation
 from .trainer import MMTTrainer
 
 __all__ = ["MMTTrainer", "load_for_evaluation", "run", "write_results"]

@@ -10,7 +10,7 @@ from fastreid.config import CfgNode
 from mmt_plugin.config.reads import RecordingConfig, refuse_unread
 from mmt_plugin.data.transforms import build_test_transform
 
-from .evaluation import Settings, domain_of
+from .evaluate_model import Settings, domain_of
 from .trainer import MMTTrainer
 
 

@@ -16,12 +16,12 @@ from mmt_plugin.config.load import merge_options
 from mmt_plugin.config.reads import recording
 from mmt_plugin.report.at_end import record_ranking, report
 from mmt_plugin.report.ranked_results import draw_results
-from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
 from mmt_plugin.runs.lock import locked
 from mmt_plugin.runs.recipe import check_allowed, in_its_time, recipe_changes
 from mmt_plugin.runs.record import make_folder, recorded_metrics, selection_rule, write_results
 from mmt_plugin.runs.run import Run, chosen_model, is_run
-from mmt_plugin.weights.network import CheckpointError
+from mmt_plugin.runs.run_files import FINAL_MODEL, RESULTS
+from mmt_plugin.weights.load_network import CheckpointError
 
 from .acceptance import accept, rehearse
 from .trainer import MMTTrainer

@@ -16,9 +16,9 @@ from fastreid.utils.events import EventWriter
 from torch import nn
 
 from mmt_plugin.data.build import build_train_loader, end_workers, training_items
-from mmt_plugin.data.checks import check_test_sets
 from mmt_plugin.data.joint import build_joint_loader
-from mmt_plugin.engine.hooks.batch_norm import BatchNormHook
+from mmt_plugin.data.preflight import check_test_sets
+from mmt_plugin.engine.hooks.bn_averages import BatchNormHook
 from mmt_plugin.engine.hooks.checkpoints import CheckpointHook
 from mmt_plugin.engine.hooks.ema import EMAHook
 from mmt_plugin.engine.hooks.epoch_report import AdaptationReport
@@ -26,7 +26,7 @@ from mmt_plugin.engine.hooks.final_quality import FinalQualityHook
 from mmt_plugin.engine.hooks.ground_truth import GroundTruthHook
 from mmt_plugin.engine.hooks.label_noise import LabelNoiseHook
 from mmt_plugin.engine.hooks.learning_rate import LearningRateHook
-from mmt_plugin.engine.hooks.memory import MemoryHook
+from mmt_plugin.engine.hooks.memory_updates import MemoryHook
 from mmt_plugin.engine.hooks.progress import ProgressBar
 from mmt_plugin.engine.hooks.pseudo_labels import PseudoLabelHook
 from mmt_plugin.engine.hooks.selection import (
@@ -37,20 +37,20 @@ from mmt_plugin.engine.hooks.selection import (
 )
 from mmt_plugin.engine.hooks.source_classes import SourceClassesHook
 from mmt_plugin.engine.hooks.times import EpochTimesHook, TimedEvalHook, TrainingTimeHook, timed
-from mmt_plugin.engine.hooks.unreadable import UnreadableHook
+from mmt_plugin.engine.hooks.unreadable_images import UnreadableHook
 from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
-from mmt_plugin.engine.resume.trainer import ResumableTrainer
+from mmt_plugin.engine.resume.resumable_trainer import ResumableTrainer
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.pseudo_labels import PseudoLabels
-from mmt_plugin.runs.files import BEST_MODEL
-from mmt_plugin.weights.network import load_source_weights
+from mmt_plugin.runs.run_files import BEST_MODEL
+from mmt_plugin.weights.load_network import load_source_weights
 
 from .banner import log_banner
-from .evaluation import EachNetworkEvaluator, evaluate_networks
-from .loading import without_pretraining
+from .evaluate_model import EachNetworkEvaluator, evaluate_networks
 from .optimizer import build_optimizer, forget_moments
 from .schedule import Schedule
-from .step import TrainingStep
+from .trained_model import without_pretraining
+from .training_step import TrainingStep
 
 logger = logging.getLogger("fastreid.mmt")
 

@@ -10,8 +10,8 @@ import importlib
 import sys
 
 from . import parts
+from .host_version import check
 from .imports import import_host
-from .version import check
 
 __all__ = ["check", "repair"]
 
@@ -20,14 +20,14 @@ _MODULES = (
     "registries",
     "checkpoint",
     "images",
-    "datasets",
+    "dataset_folders",
     "file_names",
-    "samplers",
-    "loading",
+    "training_samplers",
+    "loaders",
     "models",
     "pretrained",
-    "similarity",
-    "evaluation",
+    "faiss_reranking",
+    "evaluators",
     "optimisation",
     "hooks",
     "training",

@@ -2,6 +2,6 @@
 
 from .exports import FORMATS, export
 from .extractor import FeatureExtractor
-from .network import ExportError
+from .inference_network import ExportError
 
 __all__ = ["FORMATS", "ExportError", "FeatureExtractor", "export"]

@@ -20,14 +20,13 @@ from torch import Tensor
 from mmt_plugin import data
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.modeling.layers import fold_batch_norm
-from mmt_plugin.runs.files import CONFIG
+from mmt_plugin.runs.run_files import CONFIG
 from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.files import UNFINISHED, replace_when_complete
-from mmt_plugin.weights.network import CLASSIFIER, save_safetensors
+from mmt_plugin.weights.load_network import CLASSIFIER, save_safetensors
 
 from .clients import CLIENTS
-from .images import GivenImages, ImageLike
-from .network import (
+from .inference_network import (
     EXPORTED,
     ExportError,
     PixelsToFeatures,
@@ -35,6 +34,7 @@ from .network import (
     load_trained,
     locate,
 )
+from .inputs import GivenImages, ImageLike
 from .pixels import PIXELS
 from .plain import plain_weights
 from .programs import inference_config, write_onnx, write_torchscript

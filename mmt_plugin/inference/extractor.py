@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from mmt_plugin.system.devices import batch_device
 
-from .images import GivenImages, ImageLike
-from .network import load, locate
+from .inference_network import load, locate
+from .inputs import GivenImages, ImageLike
 
 
 class FeatureExtractor:

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmt_plugin.modeling.network import measure_feature_size
-from mmt_plugin.weights.network import CLASSIFIER
+from mmt_plugin.weights.load_network import CLASSIFIER
 from mmt_plugin.weights.stems import stem_of
 
-from .network import ExportError, PixelsToFeatures
+from .inference_network import ExportError, PixelsToFeatures
 
 
 def plain_config(cfg: CfgNode, feature_size: int) -> CfgNode:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmt_plugin.system.files import replace_when_complete
 from mmt_plugin.version import __version__
 
-from .network import EXPORTED, PixelsToFeatures, import_optional
+from .inference_network import EXPORTED, PixelsToFeatures, import_optional
 from .pixels import PIXELS, normalisation_of
 
 # Stay in float32 in a float16 program: squares of features leave its range.

@@ -9,7 +9,7 @@ from fastreid.utils import comm
 
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.engine.trainer import MMTTrainer
-from mmt_plugin.runs.files import RESULTS
+from mmt_plugin.runs.run_files import RESULTS
 
 from .page import PAGE, write_report
 from .ranking_record import RANKING, rank_queries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastreid.config import CfgNode
 
-from mmt_plugin.runs.files import CONFIG
+from mmt_plugin.runs.run_files import CONFIG
 
 from .blocks import Group, Section
 from .collect import ReportedRun

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fastreid.config import CfgNode
 
 from mmt_plugin.retrieval import Counts
-from mmt_plugin.runs.files import RESULTS
 from mmt_plugin.runs.metrics import grouped, is_of_network, spaced
+from mmt_plugin.runs.run_files import RESULTS
 
 from .blocks import Group, Section
 from .collect import ReportedRun

@@ -8,7 +8,7 @@ import yaml
 from fastreid.config import CfgNode
 from fastreid.utils.events import EventWriter
 
-from mmt_plugin.runs.scalars import unwritten_scalars
+from mmt_plugin.runs.unwritten import unwritten_scalars
 
 # In OUTPUT_DIR: a run that is resumed goes on under this name.
 ID_FILE = "wandb_run_id"

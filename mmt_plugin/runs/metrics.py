@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .files import METRICS
+from .run_files import METRICS
 
 # How the names of inference networks start, see `evaluation.networks`.
 NETWORKS = ("teacher", "student")

@@ -11,7 +11,7 @@ from fastreid.config import CfgNode, get_cfg
 from mmt_plugin.config import ConfigError, add_mmt_config
 from mmt_plugin.data.datasets.own.names import is_own
 
-from .files import CONFIG
+from .run_files import CONFIG
 
 logger = logging.getLogger("fastreid.mmt")
 

@@ -9,12 +9,12 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 
 from mmt_plugin.system.files import replace_when_complete
-from mmt_plugin.weights.network import CheckpointError
+from mmt_plugin.weights.load_network import CheckpointError
 
 from .description import describe_run
-from .files import CONFIG, EVALUATION, RESULTS
 from .recipe import RESUME_FREE_KEYS, recipe_changes
 from .run import Run, is_run
+from .run_files import CONFIG, EVALUATION, RESULTS
 
 logger = logging.getLogger("fastreid.mmt")
 

@@ -14,8 +14,8 @@ from fastreid.config import CfgNode, get_cfg
 from mmt_plugin.config import add_mmt_config, load_config
 from mmt_plugin.errors import UserError
 
-from .files import BEST_MODEL, CONFIG, EVALUATION, FINAL_MODEL, LOG, RESULTS
 from .metrics import Scalars, read_scalars
+from .run_files import BEST_MODEL, CONFIG, EVALUATION, FINAL_MODEL, LOG, RESULTS
 
 
 class RunError(UserError, RuntimeError):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmt_plugin.modeling import ReIDNetwork, build_network
 from mmt_plugin.modeling.layers import DOMAINS, match_domains
-from mmt_plugin.weights.network import inference_weights, load_network
+from mmt_plugin.weights.load_network import inference_weights, load_network
 
 logger = logging.getLogger("fastreid.mmt.sda")
 

@@ -10,8 +10,8 @@ from mmt_plugin.modeling.collectives import gather_batch
 
 from .encoder import FrozenEncoder, build_encoder
 from .losses import generator_similarity_loss, network_similarity_loss, relation_consistency_loss
-from .similarity import SimilarityNetwork
-from .translation import Translation
+from .sianet import SimilarityNetwork
+from .translated_batch import Translation
 
 
 class RelationConsistency(nn.Module):

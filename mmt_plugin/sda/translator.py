@@ -18,10 +18,10 @@ from mmt_plugin.data.dataset import Item
 from mmt_plugin.data.datasets.translated import split_folder
 from mmt_plugin.runs.lock import locked
 from mmt_plugin.system.files import remove_unfinished, replace_when_complete
-from mmt_plugin.weights.network import CheckpointError, load_file, match_keys
+from mmt_plugin.weights.load_network import CheckpointError, load_file, match_keys
 
-from .meta_arch import TO_TARGET, build_generator
-from .sheet import to_bytes
+from .cycle_gan import TO_TARGET, build_generator
+from .sample_sheet import to_bytes
 
 logger = logging.getLogger("fastreid.mmt.sda")
 

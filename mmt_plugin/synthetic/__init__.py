@@ -3,10 +3,10 @@
 What draws (`render`, `sheet`) is imported when a picture is drawn, not by configurations that name the world.
 """
 
-from .datasets import SynthMetro, SynthPlaza
 from .spec import WorldSpec, configure, current_spec, only_looking, spec_from_config
 from .store import ensure_domain
 from .world import DOMAINS, METRO, PLAZA
+from .world_datasets import SynthMetro, SynthPlaza
 
 __all__ = [
     "DOMAINS",

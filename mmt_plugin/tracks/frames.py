@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmt_plugin.system.images import UnreadableImageError, read_image
+from mmt_plugin.system.decoding import UnreadableImageError, read_image
 
 from .boxes import TracksError
 

@@ -7,9 +7,9 @@ from torch import nn
 
 from mmt_plugin.errors import UserError
 
-from .files import load_weights, named_tensors
+from .checkpoint_files import load_weights, named_tensors
 from .fit import fit_backbone
-from .names import LAYOUTS
+from .foreign_names import LAYOUTS
 
 logger = logging.getLogger("fastreid.mmt.pretrained")
 

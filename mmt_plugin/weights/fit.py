@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from .names import OWN, PREFERRED, Layout, rename
+from .foreign_names import OWN, PREFERRED, Layout, rename
 from .positions import resize_positions
 
 # Share of a network's names that must stand below a prefix before the network is looked for there.

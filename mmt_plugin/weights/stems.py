@@ -9,7 +9,7 @@ from torch import nn
 from mmt_plugin.errors import UserError
 
 from .fit import Fit
-from .names import MMT
+from .foreign_names import MMT
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 # MODEL.BACKBONE's keys, and what runs were trained with that do not record them.

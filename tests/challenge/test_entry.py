@@ -15,9 +15,9 @@ from mmt_plugin.challenge.ranked_run import features_of_test_set, load_run
 from mmt_plugin.config import ConfigError, load_config
 from mmt_plugin.data.build import build_dataset, build_extraction_loader
 from mmt_plugin.engine import MMTTrainer
-from mmt_plugin.engine.loading import load_for_evaluation
+from mmt_plugin.engine.trained_model import load_for_evaluation
 from mmt_plugin.runs.run import RunError
-from mmt_plugin.weights.network import CheckpointError, load_file
+from mmt_plugin.weights.load_network import CheckpointError, load_file
 
 EVALUATE = REPOSITORY / "configs" / "evaluate" / "synthmetro.yml"
 

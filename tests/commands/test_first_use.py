@@ -26,7 +26,7 @@ for name, module in list(sys.modules.items()):
     "first",
     [
         "from fastreid.engine import DefaultTrainer; from mmt_plugin.modeling import MutualMeanTeaching",
-        "from mmt_plugin.host.loading import DataLoaderX; from mmt_plugin.config.checks import check_config; "
+        "from mmt_plugin.host.loaders import DataLoaderX; from mmt_plugin.config.checks import check_config; "
         "from mmt_plugin import add_mmt_config, FeatureExtractor, config; "
         "assert config.check_config is check_config",
     ],
@@ -38,7 +38,7 @@ def test_the_host_is_repaired_once_it_is_used(first):
 
 
 def test_what_needs_the_host():
-    needing = ("fastreid", "fastreid.data", "mmt_plugin.engine.trainer", "mmt_plugin.system.images")
+    needing = ("fastreid", "fastreid.data", "mmt_plugin.engine.trainer", "mmt_plugin.system.decoding")
     assert all(map(needs_host, needing))
     free = ("torch", "fastreidx", "mmt_plugin", "mmt_plugin.pseudo_labels.step", "mmt_plugin.commands.train")
     assert not any(map(needs_host, free))

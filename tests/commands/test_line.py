@@ -13,7 +13,7 @@ from mmt_plugin.commands.line import parse, parser_of, script_of
 from mmt_plugin.engine.resume.stopping import Stopped
 from mmt_plugin.errors import UsageError, UserError
 from mmt_plugin.inference import exports
-from mmt_plugin.report import leaderboard
+from mmt_plugin.report import result_tables
 
 OPTIONS = ["--config-file", "a.yml", "--resume", "--num-gpus", "2"]
 KEYS = ["SOLVER.MAX_EPOCH", "-1", "DATASETS.TARGETS", "('a',)", "SEED", "2"]
@@ -59,7 +59,7 @@ def test_every_verb_has_a_script_and_every_script_a_verb():
 
 def test_names_that_the_parsers_hold_are_those_of_the_code():
     assert set(EXPORTS) == set(exports.FORMATS)
-    assert set(TABLES) == set(leaderboard.FORMATS)
+    assert set(TABLES) == set(result_tables.FORMATS)
 
 
 def test_mmt_alone_shows_its_verbs(command, capsys):

@@ -8,7 +8,7 @@ from tiny import REPOSITORY, TINY, as_options
 
 from mmt_plugin.commands import VERBS
 from mmt_plugin.engine.trainer import MMTTrainer
-from mmt_plugin.sda.trainer import SDATrainer
+from mmt_plugin.sda.translation_trainer import SDATrainer
 
 RECIPE = "synthetic/plaza2metro_mmt.yml"
 SDA_RECIPE = "sda/plaza2metro.yml"

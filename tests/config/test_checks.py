@@ -98,7 +98,7 @@ def test_nothing_is_read_before_a_config_is_refused(tiny_config, monkeypatch, ob
     def refuse(*_):
         raise AssertionError("data was read")
 
-    monkeypatch.setattr("mmt_plugin.synthetic.datasets.ensure_domain", refuse)
+    monkeypatch.setattr("mmt_plugin.synthetic.world_datasets.ensure_domain", refuse)
     with pytest.raises(ConfigError) as error:
         check_config(tiny_config(**overrides))
     assert all(key.replace("__", ".") in str(error.value) for key in overrides)

@@ -17,7 +17,7 @@ from mmt_plugin.config import load_config
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.data.datasets.translated import split_folder, translated_folder
 from mmt_plugin.engine import MMTTrainer
-from mmt_plugin.sda.trainer import SDATrainer
+from mmt_plugin.sda.translation_trainer import SDATrainer
 
 # One for each target data set; the others train without evaluating.
 EVALUATED = (

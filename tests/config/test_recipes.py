@@ -29,7 +29,7 @@ from tiny import REPOSITORY
 
 from mmt_plugin.config import check_config, load_config
 from mmt_plugin.engine.pipeline import source_config
-from mmt_plugin.sda.pipeline import encoder_recipe
+from mmt_plugin.sda.phases import encoder_recipe
 
 TEST_SETS = {
     "VeRiWild": "SmallVeRiWild",

@@ -24,7 +24,7 @@ from mmt_plugin.data.build import (
 )
 from mmt_plugin.data.cache import CachedFiles
 from mmt_plugin.data.dataset import DatasetError, ImageFiles
-from mmt_plugin.system.images import UnreadableImageError
+from mmt_plugin.system.decoding import UnreadableImageError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from miniature import write_market
 
 from mmt_plugin.data.build import build_train_loader, dense_ids, training_items
 from mmt_plugin.engine.pipeline import train
-from mmt_plugin.host.evaluation import rank_market1501
+from mmt_plugin.host.evaluators import rank_market1501
 from mmt_plugin.pseudo_labels import cluster
 
 pytestmark = pytest.mark.fault

@@ -13,7 +13,7 @@ from mmt_plugin.data.unreadable import TooManyUnreadableError, UnreadableImages
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.features import extract_features
 from mmt_plugin.engine.pipeline import train
-from mmt_plugin.system.images import UnreadableImageError
+from mmt_plugin.system.decoding import UnreadableImageError
 
 pytestmark = pytest.mark.fault
 

@@ -14,7 +14,7 @@ from fastreid.modeling.meta_arch import build_model
 from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 from mmt_plugin.modeling.network import build_network
 from mmt_plugin.runs.lock import locked
-from mmt_plugin.weights.network import CheckpointError, load_file, load_source_weights, save_safetensors
+from mmt_plugin.weights.load_network import CheckpointError, load_file, load_source_weights, save_safetensors
 
 
 class Payload:

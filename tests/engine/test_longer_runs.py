@@ -10,7 +10,7 @@ import yaml
 from mmt_plugin.config import ConfigError
 from mmt_plugin.engine import run
 from mmt_plugin.engine.pipeline import train
-from mmt_plugin.weights.network import CheckpointError, load_file
+from mmt_plugin.weights.load_network import CheckpointError, load_file
 
 RECORDS = ("config.yaml", "results.json", "model_final.pth", "metrics.json", "last_checkpoint")
 

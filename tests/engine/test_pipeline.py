@@ -9,7 +9,7 @@ import torch
 from mmt_plugin.config import ConfigError
 from mmt_plugin.engine import MMTTrainer, run
 from mmt_plugin.engine.pipeline import pretrain, source_config
-from mmt_plugin.weights.network import CheckpointError, load_file
+from mmt_plugin.weights.load_network import CheckpointError, load_file
 
 CONFIG_FILE = str(Path(__file__).parents[2] / "configs" / "synthetic" / "plaza2metro_mmt.yml")
 SOURCE_OPTS = [

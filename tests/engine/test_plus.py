@@ -15,7 +15,7 @@ from mmt_plugin.engine.hooks.source_classes import SourceClassesHook
 from mmt_plugin.engine.pipeline import source_config, train
 from mmt_plugin.modeling.layers import SOURCE, TARGET, DomainBatchNorm
 from mmt_plugin.pseudo_labels import PseudoLabels
-from mmt_plugin.weights.network import CheckpointError, load_file
+from mmt_plugin.weights.load_network import CheckpointError, load_file
 
 CONFIG_FILE = str(Path(__file__).parents[2] / "configs" / "synthetic" / "plaza2metro_mmt_plus.yml")
 SOURCE_CLASSES = 10

@@ -11,7 +11,7 @@ from mmt_plugin.data.build import training_items
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.pipeline import train
 from mmt_plugin.engine.resume.run_state import generators, images_digest, set_generators
-from mmt_plugin.weights.network import CheckpointError, load_file
+from mmt_plugin.weights.load_network import CheckpointError, load_file
 
 pytestmark = pytest.mark.fault
 

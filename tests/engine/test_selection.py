@@ -12,7 +12,7 @@ from fastreid.utils.events import EventStorage
 from mmt_plugin.engine import MMTTrainer, load_for_evaluation
 from mmt_plugin.engine.hooks.selection import BestModelHook, StableSelectionHook
 from mmt_plugin.engine.pipeline import train
-from mmt_plugin.weights.network import load_file
+from mmt_plugin.weights.load_network import load_file
 
 SCORE = StableSelectionHook.SCORE
 

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.pipeline import train
-from mmt_plugin.engine.step import TrainingStep
+from mmt_plugin.engine.training_step import TrainingStep
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.losses import softmax_triplet
 

@@ -7,7 +7,7 @@ import torch
 from fastreid.utils import comm
 
 from mmt_plugin import synthetic
-from mmt_plugin.sda.trainer import SDATrainer
+from mmt_plugin.sda.translation_trainer import SDATrainer
 
 
 def train_and_report(cfg) -> None:

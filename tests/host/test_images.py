@@ -12,7 +12,7 @@ from fastreid.data.data_utils import read_image
 from fastreid.data.transforms import ToTensor, build_transforms
 from PIL import Image, ImageFile
 
-from mmt_plugin.system.images import UnreadableImageError
+from mmt_plugin.system.decoding import UnreadableImageError
 
 RGB = np.arange(4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3) * 10
 

@@ -11,7 +11,7 @@ from fastreid.engine import defaults
 from fastreid.solver import build_optimizer
 
 from mmt_plugin import host
-from mmt_plugin.host import version
+from mmt_plugin.host import host_version
 from mmt_plugin.host_parts import PARTS
 from mmt_plugin.system import devices
 
@@ -36,7 +36,7 @@ def test_wrong_or_missing_host_is_named_with_the_command(monkeypatch, installed)
 
     monkeypatch.setattr(metadata, "version", find)
     with pytest.raises(ImportError, match=re.escape("pip install --no-deps fastreid==1.4.0")) as error:
-        version.check()
+        host_version.check()
     assert "\n" not in str(error.value)
 
 
@@ -45,7 +45,7 @@ def test_torch_that_is_too_old_is_named_with_the_command(monkeypatch):
     with pytest.raises(
         ImportError, match=r"torch 2\.6 or later, but 2\.4\.1\+cpu.*pip install 'torch>=2\.6'"
     ):
-        version.check()
+        host_version.check()
 
 
 @pytest.mark.parametrize("cuda", [True, False])

@@ -14,7 +14,7 @@ from fastreid.modeling.backbones import build_backbone
 from torchvision import models
 
 from mmt_plugin.weights.backbones import PretrainedError
-from mmt_plugin.weights.names import LAYOUTS, rename
+from mmt_plugin.weights.foreign_names import LAYOUTS, rename
 
 
 def build(name: str, depth: str, path: object = "", **settings):

@@ -20,7 +20,7 @@ from mmt_plugin.inference import FORMATS, ExportError, FeatureExtractor, export
 from mmt_plugin.inference.exports import TOLERANCE
 from mmt_plugin.modeling.layers import DomainBatchNorm
 from mmt_plugin.modeling.network import build_network
-from mmt_plugin.weights.network import load_file, load_source_weights
+from mmt_plugin.weights.load_network import load_file, load_source_weights
 
 PLUS = {"MMT__MOCO__QUEUE_SIZE": 16, "MMT__IMAGES_PER_BN": 4}
 RESNET = {"MODEL__BACKBONE__NAME": "build_resnet_backbone", "MODEL__BACKBONE__DEPTH": "18x"}

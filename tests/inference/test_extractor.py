@@ -9,11 +9,11 @@ from fastreid.modeling.meta_arch import build_model
 from PIL import Image
 
 import mmt_plugin
-from mmt_plugin.engine.evaluation import evaluate_networks
+from mmt_plugin.engine.evaluate_model import evaluate_networks
 from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 from mmt_plugin.inference import FeatureExtractor
 from mmt_plugin.runs.run import RunError
-from mmt_plugin.system.images import UnreadableImageError
+from mmt_plugin.system.decoding import UnreadableImageError
 
 
 @pytest.mark.parametrize("flip", [False, True])

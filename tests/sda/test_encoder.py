@@ -9,7 +9,7 @@ from mmt_plugin.config import load_config
 from mmt_plugin.modeling import build_network
 from mmt_plugin.modeling.layers import SOURCE, TARGET, ChunkedBatchNorm, DomainBatchNorm, route
 from mmt_plugin.sda.encoder import build_encoder
-from mmt_plugin.weights.network import CheckpointError
+from mmt_plugin.weights.load_network import CheckpointError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from mmt_plugin.sda.discriminator import PatchDiscriminator
 from mmt_plugin.sda.generator import ResNetGenerator
 from mmt_plugin.sda.pool import ImagePool
-from mmt_plugin.sda.similarity import SimilarityNetwork
+from mmt_plugin.sda.sianet import SimilarityNetwork
 
 
 @pytest.mark.parametrize("size", [(32, 16), (33, 17), (35, 30), (12, 13)])

@@ -30,13 +30,13 @@ def exists(module: str) -> bool:
 
 
 def test_what_draws_is_imported_when_something_is_drawn():
-    seen, waiting = set(), {"mmt_plugin.config", "mmt_plugin.data", "mmt_plugin.data.checks"}
+    seen, waiting = set(), {"mmt_plugin.config", "mmt_plugin.data", "mmt_plugin.data.preflight"}
     while waiting:
         module = waiting.pop()
         seen.add(module)
         parents = {module.rsplit(".", count)[0] for count in range(1, module.count("."))}
         waiting |= (imported_by(module) | parents) - seen
     assert "mmt_plugin.synthetic.world" in seen
-    assert "mmt_plugin.synthetic.render" in imported_by("mmt_plugin.synthetic.sheet")
+    assert "mmt_plugin.synthetic.render" in imported_by("mmt_plugin.synthetic.contact_sheet")
     drawing = ("render", "sheet", "scene", "pen", "figure")
     assert seen.isdisjoint(f"mmt_plugin.synthetic.{name}" for name in drawing)

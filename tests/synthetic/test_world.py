@@ -9,9 +9,9 @@ from fastreid.config import get_cfg
 from mmt_plugin import synthetic
 from mmt_plugin.config import add_mmt_config
 from mmt_plugin.synthetic import DOMAINS, METRO, PLAZA, WorldSpec
+from mmt_plugin.synthetic.contact_sheet import contact_sheet
 from mmt_plugin.synthetic.identity import CLOTH_COLOURS, SUMMER, sample_identity
 from mmt_plugin.synthetic.render import render, render_jpeg
-from mmt_plugin.synthetic.sheet import contact_sheet
 from mmt_plugin.synthetic.world import GALLERY, QUERY, TRAIN, Kind, Shot, person_ids, plan
 
 SPEC = WorldSpec(

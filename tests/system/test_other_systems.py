@@ -8,7 +8,7 @@ import torch
 from tiny import REPOSITORY
 
 from mmt_plugin.modeling import build_network
-from mmt_plugin.runs.files import FINAL_MODEL
+from mmt_plugin.runs.run_files import FINAL_MODEL
 
 # To the package, and to nobody else, some modules do not exist.
 WITHOUT_POSIX = """

@@ -10,7 +10,7 @@ from killed_runs import differences
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.pipeline import train
 from mmt_plugin.engine.resume.stopping import Stopped
-from mmt_plugin.engine.step import TrainingStep
+from mmt_plugin.engine.training_step import TrainingStep
 
 pytestmark = pytest.mark.fault
 
@@ -72,7 +72,7 @@ def test_a_stopped_and_resumed_run_ends_bit_equal(features, tiny_config, tmp_pat
     recipe, keys = FEATURES[features]
     if "DATALOADER__CACHE" in keys:
         keys = {**keys, "DATALOADER__CACHE": str(tmp_path / "cache")}
-    monkeypatch.setattr("mmt_plugin.engine.step.cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr("mmt_plugin.engine.training_step.cpu_has_bfloat16", lambda: True)
     whole, parts = (
         tiny_config(recipe, OUTPUT_DIR=str(tmp_path / name), **COMMON, **keys) for name in ("whole", "parts")
     )

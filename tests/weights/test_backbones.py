@@ -12,7 +12,7 @@ from torch import nn
 from torchvision import models
 
 from mmt_plugin.weights.backbones import PretrainedError, fill_backbone
-from mmt_plugin.weights.names import LAYOUTS, rename
+from mmt_plugin.weights.foreign_names import LAYOUTS, rename
 from mmt_plugin.weights.positions import guess_grid, resize_positions
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision import models
 
 from mmt_plugin.modeling import build_network
-from mmt_plugin.weights.network import CheckpointError, inference_weights, load_source_weights
+from mmt_plugin.weights.load_network import CheckpointError, inference_weights, load_source_weights
 from mmt_plugin.weights.stems import StemError
 
 RESNET = {

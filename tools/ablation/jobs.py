@@ -10,8 +10,8 @@ from typing import ClassVar
 from fastreid.config import CfgNode
 
 from mmt_plugin.config import load_config
-from mmt_plugin.runs.files import EVALUATION, FINAL_MODEL, RESULTS
 from mmt_plugin.runs.recipe import FREE_KEYS, flatten
+from mmt_plugin.runs.run_files import EVALUATION, FINAL_MODEL, RESULTS
 
 from .grid import Grid, Row
 from .settings import (

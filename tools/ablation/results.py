@@ -6,9 +6,9 @@ from typing import Any
 
 from mmt_plugin.engine.hooks.label_noise import NAMES as NOISE
 from mmt_plugin.engine.hooks.label_noise import PREFIX
-from mmt_plugin.runs.files import RESULTS
 from mmt_plugin.runs.metrics import Scalars
 from mmt_plugin.runs.run import Run, RunError
+from mmt_plugin.runs.run_files import RESULTS
 from mmt_plugin.version import __version__
 
 from .errors import AblationError

@@ -8,7 +8,7 @@ from fastreid.config import CfgNode
 from fastreid.engine.train_loop import HookBase
 
 from mmt_plugin.engine.banner import images_per_bn
-from mmt_plugin.engine.evaluation import network_names
+from mmt_plugin.engine.evaluate_model import network_names
 
 logger = logging.getLogger("fastreid.mmt")
 

@@ -17,8 +17,8 @@ from mmt_plugin.data.build import (
     exclusive_tracklets,
     training_tracklets,
 )
-from mmt_plugin.data.checks import check_cameras
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.data.preflight import check_cameras
 from mmt_plugin.engine.features import extract_features
 from mmt_plugin.errors import UserError
 from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster, label_free_quality

@@ -6,9 +6,9 @@ from pathlib import Path
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 
-from mmt_plugin.engine.evaluation import network_names
+from mmt_plugin.engine.evaluate_model import network_names
 from mmt_plugin.engine.resume.checkpointer import BEST
-from mmt_plugin.weights.files import load_weights
+from mmt_plugin.weights.checkpoint_files import load_weights
 
 # What the scalars begin with that are computed without annotations.
 LABEL_FREE = "label_free/"

@@ -14,7 +14,7 @@ from mmt_plugin.data.dataset import Item
 from mmt_plugin.engine.features import extract_features
 from mmt_plugin.modeling.layers import SOURCE
 from mmt_plugin.pseudo_labels import PseudoLabels
-from mmt_plugin.weights.network import CLASSIFIER, CheckpointError, network_weights
+from mmt_plugin.weights.load_network import CLASSIFIER, CheckpointError, network_weights
 
 logger = logging.getLogger("fastreid.mmt")
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mmt_plugin.engine.optimizer import load_moments
-from mmt_plugin.runs.files import (
+from mmt_plugin.runs.run_files import (
     BEST_MODEL,
     FINAL_MODEL,
     LAST_CHECKPOINT,
@@ -20,7 +20,7 @@ from mmt_plugin.runs.files import (
     STOPPED_MODEL,
 )
 from mmt_plugin.system.files import copy_whole
-from mmt_plugin.weights.network import CheckpointError, load_file, match_keys
+from mmt_plugin.weights.load_network import CheckpointError, load_file, match_keys
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 # What a run may have switched on since its checkpoint was written.

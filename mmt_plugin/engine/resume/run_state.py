@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mmt_plugin.data.dataset import Item, images_digest
 from mmt_plugin.runs.recipe import RESUME_FREE_KEYS, recipe_changes
-from mmt_plugin.runs.scalars import written_until
-from mmt_plugin.weights.network import CheckpointError
+from mmt_plugin.runs.unwritten import written_until
+from mmt_plugin.weights.load_network import CheckpointError
 
 # Values that any writer of fastreid smooths over.
 HISTORY_LENGTH = 200

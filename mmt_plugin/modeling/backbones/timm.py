@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmt_plugin.errors import UserError
 from mmt_plugin.weights.backbones import PretrainedError, fill_backbone
-from mmt_plugin.weights.files import load_weights
+from mmt_plugin.weights.checkpoint_files import load_weights
 
 logger = logging.getLogger("fastreid.mmt.timm")
 

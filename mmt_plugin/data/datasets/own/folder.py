@@ -6,8 +6,8 @@ from pathlib import Path
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.errors import MissingFileError
 
-from .crops import GALLERY, QUERY, TRAIN, Crop, Crops
-from .files import IMAGE_SUFFIXES, images_below
+from .known import GALLERY, QUERY, TRAIN, Crop, Crops
+from .listing import IMAGE_SUFFIXES, images_below
 from .names import GROUPS
 from .options import Options
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.errors import MissingFileError
 
-from .crops import SUBSETS, TRAIN, Crop, Crops
+from .known import SUBSETS, TRAIN, Crop, Crops
 from .names import GROUPS
 
 logger = logging.getLogger("fastreid.mmt.data")

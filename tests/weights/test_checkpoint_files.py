@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmt_plugin.errors import UserError
-from mmt_plugin.weights.files import load_weights
+from mmt_plugin.weights.checkpoint_files import load_weights
 
 
 def torchscript(path):

@@ -9,7 +9,7 @@ from torch import nn
 from mmt_plugin.config import ConfigError
 from mmt_plugin.config.architecture import MMT, is_a
 from mmt_plugin.system.memory import keep_freed_memory
-from mmt_plugin.weights.network import CLASSIFIER, load_file, match_keys
+from mmt_plugin.weights.load_network import CLASSIFIER, load_file, match_keys
 
 from .resume.checkpointer import MMTCheckpointer
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mmt_plugin.system.images import UnreadableImageError, as_rgb
+from mmt_plugin.system.decoding import UnreadableImageError, as_rgb
 
 logger = logging.getLogger("fastreid.mmt")
 

@@ -10,11 +10,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import REPOSITORY
 
-from mmt_plugin.engine.step import NotFiniteError
-from mmt_plugin.sda.hooks import linear_decay
-from mmt_plugin.sda.pipeline import encoder_recipe, train
-from mmt_plugin.sda.trainer import SDATrainer
-from mmt_plugin.weights.network import CheckpointError, load_file
+from mmt_plugin.engine.training_step import NotFiniteError
+from mmt_plugin.sda.phases import encoder_recipe, train
+from mmt_plugin.sda.translation_hooks import linear_decay
+from mmt_plugin.sda.translation_trainer import SDATrainer
+from mmt_plugin.weights.load_network import CheckpointError, load_file
 
 
 def test_the_published_learning_rates():

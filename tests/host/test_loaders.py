@@ -11,7 +11,7 @@ import pytest
 import torch
 from fastreid.data import CommDataset, build, build_reid_test_loader, build_reid_train_loader
 
-from mmt_plugin.host.loading import DataLoaderX
+from mmt_plugin.host.loaders import DataLoaderX
 from mmt_plugin.host.prefetch import Prefetcher
 
 CPU = torch.device("cpu")

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from mmt_plugin.config.architecture import check_registered
 from mmt_plugin.errors import UserError
 from mmt_plugin.modeling.network import build_network
-from mmt_plugin.runs.files import CONFIG
 from mmt_plugin.runs.run import Run, RunError, is_run
+from mmt_plugin.runs.run_files import CONFIG
 from mmt_plugin.system.memory import keep_freed_memory
-from mmt_plugin.weights.network import inference_weights, load_network
+from mmt_plugin.weights.load_network import inference_weights, load_network
 
 from .pixels import convert_pixels
 

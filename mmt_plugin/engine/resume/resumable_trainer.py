@@ -16,7 +16,7 @@ from mmt_plugin.data.dataset import Item
 from mmt_plugin.report.wandb_writer import WandbWriter
 from mmt_plugin.runs.record import record_recipe
 from mmt_plugin.system.memory import keep_freed_memory
-from mmt_plugin.weights.network import CheckpointError
+from mmt_plugin.weights.load_network import CheckpointError
 
 from .checkpointer import refuse_overwriting
 from .run_state import RunState

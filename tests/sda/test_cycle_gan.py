@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from mmt_plugin.sda.cycle_gan import TO_SOURCE, TO_TARGET
 from mmt_plugin.sda.losses import adversarial_loss, discriminator_loss, relation_consistency_loss
-from mmt_plugin.sda.meta_arch import TO_SOURCE, TO_TARGET
-from mmt_plugin.sda.trainer import SDATrainer
+from mmt_plugin.sda.translation_trainer import SDATrainer
 
 
 @pytest.fixture

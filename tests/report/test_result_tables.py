@@ -3,7 +3,7 @@
 import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from mmt_plugin.report.leaderboard import (
+from mmt_plugin.report.result_tables import (
     HEADERS,
     METRICS,
     LeaderboardError,

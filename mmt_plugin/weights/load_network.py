@@ -11,9 +11,9 @@ from mmt_plugin.errors import UserError
 from mmt_plugin.modeling.layers import DOMAINS, match_domains
 from mmt_plugin.system.files import replace_when_complete
 
-from .files import import_safetensors, load_weights, named_tensors
+from .checkpoint_files import import_safetensors, load_weights, named_tensors
 from .fit import fit_backbone, is_needed
-from .names import CLASSIFIERS, EMBEDDINGS, LAYOUTS, NECKS, POOLS
+from .foreign_names import CLASSIFIERS, EMBEDDINGS, LAYOUTS, NECKS, POOLS
 from .stems import check_recorded_stem, compare_foreign_stem
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")

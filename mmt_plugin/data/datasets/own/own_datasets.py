@@ -11,8 +11,8 @@ from fastreid.data.datasets.bases import ImageDataset
 from mmt_plugin.data.dataset import DatasetError, Item
 from mmt_plugin.data.named import named_sets
 
-from .crops import Crop, Crops, known
 from .folder import read_folder
+from .known import Crop, Crops, known
 from .names import FOLDER, JUNK, NamedNumber, is_own, number_names, qualified
 from .options import Options, options_of
 from .table import read_table

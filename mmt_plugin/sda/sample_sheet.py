@@ -12,7 +12,7 @@ from mmt_plugin.data.build import test_images
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.data.unreadable import collate, unreadable_rows
 
-from .meta_arch import TO_SOURCE, TO_TARGET, StructuredDomainAdaptation
+from .cycle_gan import TO_SOURCE, TO_TARGET, StructuredDomainAdaptation
 
 ROWS = ("source", "translated", "reconstructed", "target")
 GAP = 4

@@ -11,9 +11,9 @@ from tabulate import tabulate
 from mmt_plugin.config import ConfigError, add_mmt_config, check_evaluation, load_config
 from mmt_plugin.retrieval import Measured
 from mmt_plugin.runs.description import describe_entry
-from mmt_plugin.runs.files import CONFIG, EVALUATION
 from mmt_plugin.runs.recipe import FREE_KEYS, flatten
 from mmt_plugin.runs.run import Run, is_run
+from mmt_plugin.runs.run_files import CONFIG, EVALUATION
 from mmt_plugin.system.devices import resolve_device
 from mmt_plugin.system.files import replace_when_complete
 

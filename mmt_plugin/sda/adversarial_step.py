@@ -7,11 +7,11 @@ import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
-from mmt_plugin.engine.step import TrainingStep
+from mmt_plugin.engine.training_step import TrainingStep
 from mmt_plugin.modeling.collectives import average_over_processes
 
+from .cycle_gan import StructuredDomainAdaptation
 from .loader import PairedLoader
-from .meta_arch import StructuredDomainAdaptation
 from .regularizers import SelfSimilarity
 
 

@@ -8,7 +8,7 @@ import pytest
 from fastreid.data.data_utils import read_image as hosts
 from PIL import Image
 
-from mmt_plugin.system.images import UnreadableImageError, read_image
+from mmt_plugin.system.decoding import UnreadableImageError, read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (8, 6, 3), dtype=np.uint8)
 

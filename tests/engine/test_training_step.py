@@ -7,7 +7,7 @@ import torch
 
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.pipeline import train
-from mmt_plugin.engine.step import NotFiniteError
+from mmt_plugin.engine.training_step import NotFiniteError
 from mmt_plugin.modeling import MutualMeanTeaching
 
 pytestmark = pytest.mark.fault

@@ -10,7 +10,7 @@ import torch
 
 from mmt_plugin.errors import MissingFileError, UserError
 
-from .scalars import numpy_scalars_as_numbers
+from .numpy_scalars import numpy_scalars_as_numbers
 
 # A file may hold a little less than its tensors ask for: names, alignment, one storage under two names.
 _ROOM = 2**20

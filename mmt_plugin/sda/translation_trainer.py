@@ -15,18 +15,18 @@ from fastreid.utils.events import EventWriter
 from mmt_plugin.data.build import training_items
 from mmt_plugin.engine.hooks.checkpoints import CheckpointHook
 from mmt_plugin.engine.hooks.progress import ProgressBar
-from mmt_plugin.engine.hooks.unreadable import UnreadableHook
+from mmt_plugin.engine.hooks.unreadable_images import UnreadableHook
 from mmt_plugin.engine.resume.checkpointer import RunCheckpointer
-from mmt_plugin.engine.resume.trainer import ResumableTrainer
+from mmt_plugin.engine.resume.resumable_trainer import ResumableTrainer
 from mmt_plugin.engine.schedule import move_on
 from mmt_plugin.modeling.layers import SOURCE, TARGET
 
-from .hooks import LinearDecayHook, SheetHook, TranslationReport, build_schedules
+from .adversarial_step import AdversarialStep
+from .cycle_gan import StructuredDomainAdaptation
 from .loader import build_paired_loader
-from .meta_arch import StructuredDomainAdaptation
 from .regularizers import RelationConsistency
-from .sheet import sample_images
-from .step import AdversarialStep
+from .sample_sheet import sample_images
+from .translation_hooks import LinearDecayHook, SheetHook, TranslationReport, build_schedules
 
 logger = logging.getLogger("fastreid.mmt.sda")
 

@@ -11,12 +11,12 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 
 from mmt_plugin.engine.pipeline import pretrain, source_config
-from mmt_plugin.runs.files import FINAL_MODEL, RESULTS
 from mmt_plugin.runs.recipe import check_allowed, in_its_time
 from mmt_plugin.runs.record import make_folder, recorded_metrics
+from mmt_plugin.runs.run_files import FINAL_MODEL, RESULTS
 from mmt_plugin.system.files import replace_when_complete
 
-from .trainer import SDATrainer
+from .translation_trainer import SDATrainer
 
 logger = logging.getLogger("fastreid.mmt.sda")
 

@@ -3,11 +3,11 @@
 import pytest
 
 from mmt_plugin.config import check_config
-from mmt_plugin.data.checks import check_sets
+from mmt_plugin.data.preflight import check_sets
 from mmt_plugin.errors import UserError
 from mmt_plugin.host.patching import temporarily
 from mmt_plugin.synthetic import store
-from mmt_plugin.system import images
+from mmt_plugin.system import decoding
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def checked(tiny_config, monkeypatch, tmp_path):
         cfg = tiny_config(recipe, **overrides)
         monkeypatch.setenv("FASTREID_DATASETS", str(root))
         check_config(cfg)
-        with temporarily(images, "_decode", None), temporarily(store, "_write", None):
+        with temporarily(decoding, "_decode", None), temporarily(store, "_write", None):
             check_sets(cfg, training)
         assert not root.exists()
 

@@ -15,7 +15,7 @@ from .generator import ResNetGenerator
 from .losses import adversarial_loss, discriminator_loss, reconstruction_loss
 from .pool import ImagePool
 from .regularizers import RelationConsistency, SelfSimilarity, build_regularizer
-from .translation import Translation
+from .translated_batch import Translation
 
 TO_TARGET, TO_SOURCE = "to_target", "to_source"
 

@@ -6,7 +6,7 @@ from fastreid.evaluation import ReidEvaluator, inference_on_dataset
 from fastreid.modeling.meta_arch import build_model
 
 from mmt_plugin.engine import MMTTrainer
-from mmt_plugin.engine.evaluation import network_names
+from mmt_plugin.engine.evaluate_model import network_names
 
 
 @pytest.mark.parametrize("flip", [False, True])

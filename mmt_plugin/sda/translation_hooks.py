@@ -13,7 +13,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from mmt_plugin.engine.hooks.epoch_report import EpochReport
 from mmt_plugin.system.files import replace_when_complete
 
-from .sheet import draw_sheet
+from .sample_sheet import draw_sheet
 
 
 def linear_decay(epoch: int, max_epoch: int, decay_epochs: int) -> float:
