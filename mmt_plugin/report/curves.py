@@ -38,7 +38,7 @@ CAPTIONS = {
     "median_size": "Images of the median cluster.",
 }
 # Label scalars with figures of their own.
-COUNTS = ("clusters", "unclustered", "largest_cluster")
+COUNTS = ("clusters", "outliers", "largest_cluster")
 AGREEMENT = ("ARI", "NMI")
 
 
@@ -111,7 +111,7 @@ def labels_section(run: ReportedRun) -> Section:
         ),
         Figure(
             "Images of no cluster",
-            line_chart("unclustered", [labels["unclustered"]], ["images"], from_zero=True),
+            line_chart("outliers", [labels["outliers"]], ["images"], from_zero=True),
         ),
         Figure(
             "Images in the largest cluster",

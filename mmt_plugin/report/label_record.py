@@ -94,7 +94,7 @@ class LabelRecorder:
 
 
 def sample_images(labels: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
-    """Random whole clusters and, in proportion, un-clustered images: neighbourhoods stay together.
+    """Random whole clusters and, in proportion, outliers: neighbourhoods stay together.
 
     Args:
         labels: N integers, -1 for an image of no cluster.

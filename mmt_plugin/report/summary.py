@@ -76,7 +76,7 @@ def tiles(run: ReportedRun) -> list[Tile]:
         truth = run.truth
         note = "identities are not known" if truth is None else f"true identities: {truth.max() + 1}"
         found.append(Tile("Clusters", number(labels["clusters"].values[-1]), note))
-        share = labels["unclustered"].values[-1] / max(len(run.labels), 1) if run.labels is not None else None
+        share = labels["outliers"].values[-1] / max(len(run.labels), 1) if run.labels is not None else None
         if share is not None:
             found.append(Tile("Outliers", f"{100 * share:.1f} %", f"of {len(run.labels):,} images"))
     if SCORE in labels:

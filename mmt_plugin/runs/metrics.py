@@ -11,6 +11,9 @@ from .run_files import METRICS
 # How the names of inference networks start, see `evaluation.networks`.
 NETWORKS = ("teacher", "student")
 
+# What older runs call a scalar.
+FORMER_NAMES = {"unclustered": "outliers"}
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -79,9 +82,10 @@ def read_scalars(folder: Path) -> Scalars:
 
 def _parse(line: str) -> dict | None:
     try:
-        return json.loads(line)
+        scalars = json.loads(line)
     except json.JSONDecodeError:
         return None
+    return {FORMER_NAMES.get(name, name): value for name, value in scalars.items()}
 
 
 def is_of_network(name: str) -> bool:

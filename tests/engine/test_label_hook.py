@@ -56,7 +56,7 @@ def test_clusters_become_labels_and_classifier_rows(make_hook):
     assert hook.trainer.used[0].tolist() == (np.arange(60) % 10).tolist()
     assert hook.trainer.restarted == [(10, 10)]
     recorded = scalars(hook)
-    assert (recorded["clusters"], recorded["unclustered"], recorded["largest_cluster"]) == (10, 0, 6)
+    assert (recorded["clusters"], recorded["outliers"], recorded["largest_cluster"]) == (10, 0, 6)
     assert -0.5 < recorded["ARI"] < 0.5
 
 

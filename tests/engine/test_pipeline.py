@@ -48,7 +48,7 @@ def test_one_call_pretrains_and_adapts_and_the_next_repeats_nothing(mmt_config):
     written = set().union(*lines)
     assert {
         "clusters",
-        "unclustered",
+        "outliers",
         "largest_cluster",
         "ARI",
         "NMI",

@@ -47,7 +47,7 @@ def test_every_section_is_there_and_nothing_is_missing(finished, read_page):
 
 def test_curves_have_a_point_for_every_epoch(finished, read_page):
     page = read_page(finished)
-    for chart in ("total_loss", "loss_ce", "loss_soft_triplet", "clusters", "unclustered"):
+    for chart in ("total_loss", "loss_ce", "loss_soft_triplet", "clusters", "outliers"):
         assert page.points(chart) == EPOCHS, chart
     assert page.points("lr") >= EPOCHS  # it is also recorded within an epoch
     for chart in ("mAP SynthMetro", "Rank-1 SynthMetro", "agreement"):

@@ -18,7 +18,7 @@ from .settings import differences, expected_settings, settings_digest, settings_
 
 METRICS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 # Scalars of a label step that are kept.
-LABEL_SCALARS = ("ARI", "NMI", "clusters", "unclustered")
+LABEL_SCALARS = ("ARI", "NMI", "clusters", "outliers")
 # Scalars of an epoch's training that are kept.
 TRAINING_SCALARS = ("mAP", *(PREFIX + name for name in NOISE))
 # Digits after the decimal point; metrics are in percent.

@@ -56,7 +56,7 @@ class AdaptationReport(EpochReport):
     FIELDS = (
         ("lr", "lr {:.2e}"),
         ("clusters", "clusters {:.0f}"),
-        ("unclustered", "un-clustered {:.0f}"),
+        ("outliers", "outliers {:.0f}"),
         ("largest_cluster", "largest {:.0f}"),
         ("ARI", "ARI {:.3f}"),
         ("NMI", "NMI {:.3f}"),

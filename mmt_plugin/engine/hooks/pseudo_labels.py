@@ -99,7 +99,7 @@ class PseudoLabelHook(HookBase):
         clustered = time.perf_counter()
         scalars = {
             "clusters": found.num_clusters,
-            "unclustered": found.num_outliers,
+            "outliers": found.num_outliers,
             "largest_cluster": found.largest,
             "extraction_seconds": extracted - start,
             "clustering_seconds": clustered - extracted,
@@ -147,14 +147,13 @@ class PseudoLabelHook(HookBase):
 
     def _keep_previous(self, found: PseudoLabels) -> None:
         message = (
-            f"clustering gave {found.num_clusters} cluster(s) and {found.num_outliers} un-clustered "
+            f"clustering gave {found.num_clusters} cluster(s) and {found.num_outliers} outliers "
             f"of {len(found.labels)} images"
         )
         if self.labels is None:
             raise DegenerateClusteringError(
                 f"{message}. Raise PSEUDO_LABELS.DBSCAN.EPS or lower PSEUDO_LABELS.DBSCAN.MIN_SAMPLES if "
-                "most images are "
-                "un-clustered, lower EPS if all fell into one cluster, and check that the source weights "
+                "most images are outliers, lower EPS if all fell into one cluster, and check that the source weights "
                 "were loaded"
             )
         logger.warning(f"{message}: keeping the previous epoch's {self.labels.num_clusters} clusters")

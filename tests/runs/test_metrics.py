@@ -40,6 +40,12 @@ def test_a_line_that_was_cut_off_is_left_out(folder):
     assert read_scalars(folder).labels["clusters"].values == [9, 8]
 
 
+def test_scalars_of_older_runs_have_todays_names(folder):
+    with (folder / "metrics.json").open("a") as file:
+        file.write('{"iteration": 29, "clusters": 7.0, "unclustered": 5.0}\n')
+    assert read_scalars(folder).labels["outliers"].values == [5]
+
+
 def test_a_folder_without_metrics_has_no_scalars(tmp_path):
     scalars = read_scalars(tmp_path)
     assert (scalars.num_epochs, scalars.labels, scalars.training) == (0, {}, {})
