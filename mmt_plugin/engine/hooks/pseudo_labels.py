@@ -153,8 +153,8 @@ class PseudoLabelHook(HookBase):
         if self.labels is None:
             raise DegenerateClusteringError(
                 f"{message}. Raise PSEUDO_LABELS.DBSCAN.EPS or lower PSEUDO_LABELS.DBSCAN.MIN_SAMPLES if "
-                "most images are outliers, lower EPS if all fell into one cluster, and check that the source weights "
-                "were loaded"
+                "most images are outliers, lower EPS if all fell into one cluster, and check that "
+                "the source weights were loaded"
             )
         logger.warning(f"{message}: keeping the previous epoch's {self.labels.num_clusters} clusters")
 
