@@ -13,6 +13,7 @@ from tiny import REPOSITORY, as_options
 from mmt_plugin.config import load_config
 from mmt_plugin.engine.optimizer import build_optimizer
 from mmt_plugin.modeling import build_network
+from mmt_plugin.modeling.backbones.people_vit import VARIANTS, Variant
 from mmt_plugin.modeling.layers import SOURCE, TARGET, fold_batch_norm, route
 
 SMALLEST_DEPTH = {
@@ -21,18 +22,21 @@ SMALLEST_DEPTH = {
     "build_mobilenetv2_backbone": "0.1x",
     "build_mobilenetv3_backbone": "Small",
     "build_osnet_backbone": "x0_25",
+    "build_people_vit_backbone": "tiny",
     "build_regnet_backbone": "200x",
     "build_repvgg_backbone": "A0",
     "build_resnest_backbone": "50x",
     "build_resnet_backbone": "18x",
     "build_resnext_backbone": "50x",
     "build_shufflenetv2_backbone": "0.5x",
+    "build_solider_backbone": "swin_tiny_patch4_window7_224",  # see the test of its own
     "build_timm_backbone": "resnet18",
     "build_vit_backbone": "small",
 }
 # What a backbone needs beside its name and depth.
 EXTRA = {
     "build_densenet_backbone": {"MODEL.BACKBONE.WITH_IBN": True},
+    "build_people_vit_backbone": {"MODEL.BACKBONE.TOKENS": "class"},
     "build_resnext_backbone": {"MODEL.BACKBONE.WITH_IBN": True},
     "build_vit_backbone": {"MODEL.HEADS.POOL_LAYER": "Identity"},
 }
@@ -53,10 +57,13 @@ PLUS = {
 
 
 @pytest.fixture(params=sorted(BACKBONE_REGISTRY._obj_map))
-def cfg(request):
+def cfg(request, monkeypatch):
     name = request.param
+    if name == "build_solider_backbone":
+        pytest.skip("timm's Swin is among the families of tests/modeling/backbones/test_timm.py")
     if name == "build_timm_backbone":
         pytest.importorskip("timm")
+    monkeypatch.setitem(VARIANTS, "tiny", Variant(32, 2, "ics", parts=True))
     if name not in SMALLEST_DEPTH:
         pytest.fail(f"fastreid has a backbone that is never tried: give {name} a depth in SMALLEST_DEPTH")
     settings = {

@@ -4,10 +4,12 @@ Shapes: B batch, C channels, h x w feature map, T tokens.
 """
 
 import logging
+import math
 import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
@@ -21,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmt_plugin.errors import UserError
 from mmt_plugin.weights.backbones import PretrainedError, fill_backbone
 from mmt_plugin.weights.checkpoint_files import load_weights
+from mmt_plugin.weights.positions import resize_positions
 
 logger = logging.getLogger("fastreid.mmt.timm")
 
@@ -65,8 +68,11 @@ class TimmBackbone(nn.Module):
 
     def adapt_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """timm's weights of this model, whatever the size of its images, by the names that they have here."""
-        adapt = _adapter(self.model)
-        weights = adapt(dict(weights), self.model) if adapt else weights
+        weights, adapt = self._with_positions(dict(weights)), _adapter(self.model)
+        if adapt:
+            # It looks for the layers that names tell; below a wrong prefix, which is tried, too, are none.
+            with suppress(AttributeError, KeyError, RuntimeError, ValueError):
+                weights = adapt(weights, self.model)
         named = {}
         for key, value in weights.items():
             layer, _, leaf = key.rpartition(".")
@@ -77,6 +83,20 @@ class TimmBackbone(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """timm's own switch."""
         self.model.set_grad_checkpointing(enable)
+
+    def _with_positions(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Position embeddings of images that were not square, which timm takes for square ones."""
+        positions, own = weights.get("pos_embed"), getattr(self.model, "pos_embed", None)
+        if positions is None or own is None or positions.dim() != 3 or positions.shape == own.shape:
+            return weights
+        grid = getattr(getattr(self.model, "patch_embed", None), "grid_size", None)
+        if (
+            grid
+            and own.shape[1] == 1 + grid[0] * grid[1]
+            and math.isqrt(patches := positions.shape[1] - 1) ** 2 != patches
+        ):
+            weights["pos_embed"] = resize_positions(positions, tuple(grid))
+        return weights
 
     def _grid(self, images: Tensor, count: int) -> tuple[int, int]:
         """h and w of the patches; one column where the model has no grid of them."""
@@ -102,7 +122,7 @@ def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
     timm, keys = import_timm(), cfg.MODEL.BACKBONE
     if keys.NORM not in ("BN", "syncBN"):
         raise TimmError(f"MODEL.BACKBONE.NORM is {keys.NORM!r}; a timm model keeps its layers: BN or syncBN")
-    model = _create(timm, cfg)
+    model = create_timm_model(cfg)
     by_hand = _place_of_weights(model)
     if keys.PRETRAIN and not os.path.isfile(by_hand):
         _download(timm, model, by_hand)
@@ -134,8 +154,17 @@ def import_timm() -> ModuleType:
     return timm
 
 
-def _create(timm: ModuleType, cfg: CfgNode) -> nn.Module:
-    """The model, with random weights and without a classifier."""
+def create_timm_model(cfg: CfgNode, **more: Any) -> nn.Module:
+    """The model that MODEL.BACKBONE.DEPTH names, with random weights and without a classifier.
+
+    Args:
+        cfg: the run's configuration.
+        more: settings of the model beside those of the configuration.
+
+    Raises:
+        TimmError: timm is missing, or cannot build it.
+    """
+    timm = import_timm()
     keys, size, test_size = cfg.MODEL.BACKBONE, list(cfg.INPUT.SIZE_TRAIN), list(cfg.INPUT.SIZE_TEST)
     if not timm.is_model(keys.DEPTH):
         raise TimmError(
@@ -143,6 +172,7 @@ def _create(timm: ModuleType, cfg: CfgNode) -> nn.Module:
             f"{', '.join(_similar(timm, keys.DEPTH)) or 'none'}"
         )
     settings: dict[str, Any] = {"num_classes": 0, "global_pool": "", "drop_path_rate": keys.DROP_PATH_RATIO}
+    settings |= more
     known = timm.models.get_pretrained_cfg(keys.DEPTH)
     if known is not None and known.fixed_input_size:
         if test_size != size:
