@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--difference", type=float, default=0.02, help="to the track's last crop, mean of grey values (0.02)"
     )
+    parser.add_argument(
+        "--classes", nargs="+", default=(), metavar="CLASS", help="as the file names them, e.g. 0; else all"
+    )
+    parser.add_argument(
+        "--first-frame", type=int, metavar="N", help="what the tracks call the first frame (docs/trackers.md)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -48,6 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
         most=arguments.most,
         shortest=arguments.shortest,
         difference=arguments.difference,
+        kinds=tuple(arguments.classes),
+        first_frame=arguments.first_frame,
     )
     cameras = [Camera(name, Path(frames), Path(tracks)) for name, frames, tracks in arguments.camera]
     counts = crop_tracks(cameras, arguments.output, choice)

@@ -29,13 +29,13 @@ STOUTNESS = 1.18
 
 
 @lru_cache(maxsize=65536)
-def _identity(spec: WorldSpec, domain_name: str, purpose: Stream, number: int) -> Identity:
+def identity_of(spec: WorldSpec, domain_name: str, purpose: Stream, number: int) -> Identity:
     domain = DOMAINS[domain_name]
     return sample_identity(stream(spec, domain, purpose, number), domain.wardrobe)
 
 
 @lru_cache(maxsize=64)
-def _camera(spec: WorldSpec, domain_name: str, index: int) -> Camera:
+def camera_of(spec: WorldSpec, domain_name: str, index: int) -> Camera:
     domain = DOMAINS[domain_name]
     return sample_camera(stream(spec, domain, Stream.CAMERA, index), domain.cameras, index)
 
@@ -65,7 +65,7 @@ class _Walk:
 def render(spec: WorldSpec, domain: Domain, shot: Shot) -> Image.Image:
     """Draws one picture: RGB, of ``spec.image_size``."""
     rng = stream(spec, domain, Stream.SHOT, shot.camera, shot.frame)
-    camera = _camera(spec, domain.name, shot.camera)
+    camera = camera_of(spec, domain.name, shot.camera)
     purpose = Stream.STRANGER if shot.kind in (Kind.STRANGER, Kind.BACKGROUND) else Stream.IDENTITY
     walk = _Walk(stream(spec, domain, Stream.WALK, int(purpose), shot.person, shot.camera), camera)
 
@@ -73,9 +73,9 @@ def render(spec: WorldSpec, domain: Domain, shot: Shot) -> Image.Image:
     place = (walk.place + 0.06 * shot.step * math.sin(walk.azimuth)) % 1.0
     canvas = crop_backdrop(_backdrop(spec, domain.name, shot.camera), size, place, walk.drop)
     if shot.kind is not Kind.BACKGROUND:
-        _person(canvas, _identity(spec, domain.name, purpose, shot.person), walk, camera, shot, rng)
+        _person(canvas, identity_of(spec, domain.name, purpose, shot.person), walk, camera, shot, rng)
     if rng.random() < PASSER_BY_RATE:
-        other = _identity(spec, domain.name, Stream.STRANGER, int(rng.integers(1 << 20)))
+        other = identity_of(spec, domain.name, Stream.STRANGER, int(rng.integers(1 << 20)))
         _passer_by(canvas, other, camera, rng)
     if rng.random() < OCCLUSION_RATE:
         hide_behind(_pen(canvas, camera, 0, 0, size[1]).draw, size, rng)
@@ -85,7 +85,7 @@ def render(spec: WorldSpec, domain: Domain, shot: Shot) -> Image.Image:
 def render_jpeg(spec: WorldSpec, domain: Domain, shot: Shot) -> bytes:
     """Draws one picture and compresses it as its camera does."""
     buffer = io.BytesIO()
-    render(spec, domain, shot).save(buffer, "JPEG", quality=_camera(spec, domain.name, shot.camera).quality)
+    render(spec, domain, shot).save(buffer, "JPEG", quality=camera_of(spec, domain.name, shot.camera).quality)
     return buffer.getvalue()
 
 

@@ -54,6 +54,7 @@ class Stream(IntEnum):
     SHOT = 6
     TRAINING_COUNTS = 7
     TRAINING_DISTRACTORS = 8
+    FOOTAGE = 9
 
 
 def stream(spec: WorldSpec, domain: Domain, purpose: Stream, *key: int) -> np.random.Generator:

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from mmt_plugin.system.files import replace_when_complete
 
-from .boxes import Box, TracksError, evenly, read_tracks, tracks_of, without_overlaps
+from .boxes import Box, TracksError, evenly, tracks_of, without_overlaps
 from .frames import read_frames
+from .track_files import read_tracks
 
 logger = logging.getLogger("fastreid.mmt.tracks")
 
@@ -43,6 +44,8 @@ class Choice:
         shortest: boxes that a track must have to be used.
         difference: mean difference of grey values in [0, 1] to the track's last crop, at least; less is a
             near-duplicate.
+        kinds: classes, as the file names them; none: all.
+        first_frame: what the tracks call the first frame; None: see `read_frames`.
     """
 
     every: int = 5
@@ -52,6 +55,8 @@ class Choice:
     most: int = 20
     shortest: int = 5
     difference: float = 0.02
+    kinds: tuple[str, ...] = ()
+    first_frame: int | None = None
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -90,6 +95,12 @@ def chosen_boxes(frames: Mapping[int, list[Box]], choice: Choice, counts: Counte
     wanted: dict[int, list[Box]] = {}
     lengths = Counter(box.track for boxes in frames.values() for box in boxes)
     for track, boxes in tracks_of(free).items():
+        if not track:
+            counts["without a track"] += len(boxes)
+            continue
+        if choice.kinds:
+            counts["of other classes"] += sum(box.kind not in choice.kinds for box in boxes)
+            boxes = [box for box in boxes if box.kind in choice.kinds]
         if lengths[track] < choice.shortest:
             counts["of short tracks"] += len(boxes)
             continue
@@ -120,8 +131,10 @@ def crop_tracks(cameras: list[Camera], output: Path, choice: Choice) -> dict[str
     if twice := [name for name, count in names.items() if count > 1]:
         raise TracksError(f"camera {twice[0]!r} is named twice: give every camera a name of its own")
     for camera in cameras:
-        if not re.fullmatch(r"[\w.-]+", camera.name):
-            raise TracksError(f"camera {camera.name!r}: letters, digits, '-', '.' and '_' make a name")
+        if not re.fullmatch(r"\w[\w.-]*", camera.name) or camera.name in (LIST, RECORD):
+            raise TracksError(
+                f"camera {camera.name!r}: letters, digits, '-', '.' and '_' make a name; begin with a letter"
+            )
     output.mkdir(parents=True, exist_ok=True)
     record = _read_record(output, choice)
     for camera in cameras:
@@ -144,13 +157,21 @@ def crop_tracks(cameras: list[Camera], output: Path, choice: Choice) -> dict[str
 
 def _crop_camera(camera: Camera, output: Path, choice: Choice) -> tuple[list[list[str]], Counter]:
     counts: Counter = Counter()
-    wanted = chosen_boxes(read_tracks(camera.tracks), choice, counts)
+    found = read_tracks(camera.tracks)
+    _tell_of_classes(camera, found, choice)
+    wanted = chosen_boxes(found, choice, counts)
     folder = output / camera.name
     folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.jpg"):  # of a call that was killed, or of other tracks
+        old.unlink()
     rows: list[list[str]] = []
     last: dict[str, np.ndarray] = {}
     frames = tqdm(
-        read_frames(camera.frames, wanted), desc=camera.name, total=len(wanted), leave=False, disable=None
+        read_frames(camera.frames, wanted, min(found), choice.first_frame),
+        desc=camera.name,
+        total=len(wanted),
+        leave=False,
+        disable=None,
     )
     for number, frame in frames:
         if frame is None:
@@ -158,6 +179,9 @@ def _crop_camera(camera: Camera, output: Path, choice: Choice) -> tuple[list[lis
             continue
         for box in wanted[number]:
             left, top, right, bottom = box.corners(frame.width, frame.height)
+            if right <= left or bottom <= top:
+                counts["outside of the picture"] += 1
+                continue
             if right - left < choice.smallest[0] or bottom - top < choice.smallest[1]:
                 counts["small"] += 1
                 continue
@@ -179,6 +203,18 @@ def _crop_camera(camera: Camera, output: Path, choice: Choice) -> tuple[list[lis
     return rows, counts
 
 
+def _tell_of_classes(camera: Camera, found: Mapping[int, list[Box]], choice: Choice) -> None:
+    """Refuse classes that the file does not have; warn where several are cropped."""
+    kinds = Counter(box.kind for boxes in found.values() for box in boxes if box.track)
+    told = ", ".join(f"{kind or 'none'}: {count}" for kind, count in sorted(kinds.items()))
+    if unknown := sorted(set(choice.kinds) - kinds.keys()):
+        raise TracksError(
+            f"{str(camera.tracks)!r} has no boxes of class {unknown[0]!r}; boxes by class: {told}"
+        )
+    if len(kinds) > 1 and not choice.kinds:
+        logger.warning(f"camera {camera.name}: boxes of several classes ({told}); --classes keeps some only")
+
+
 def _file_name(track: str) -> str:
     return re.sub(r"[^\w.-]", lambda match: f"%{ord(match.group()):x}", track)
 
@@ -197,8 +233,13 @@ def _read_record(output: Path, choice: Choice) -> dict:
         record = {"choice": settings, "cameras": {}}
         _write(path, json.dumps(record, indent=1))
         return record
-    record = json.loads(path.read_text())
-    if record["choice"] != settings:
+    try:
+        record = json.loads(path.read_text())
+        earlier = {**json.loads(json.dumps(asdict(Choice()))), **record["choice"]}
+        record["cameras"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise TracksError(f"{str(path)!r} is no record of crops: name a new folder") from None
+    if earlier != settings:
         raise TracksError(f"{str(output)!r} was made with other settings: name a new folder, or repeat those")
     return record
 
@@ -209,8 +250,12 @@ def _fingerprint(camera: Camera) -> list:
     for path in (camera.frames, camera.tracks):
         if not path.exists():
             raise TracksError(f"camera {camera.name}: there is no {str(path)!r}")
-        status = path.stat()
-        parts.append([str(path), status.st_size, status.st_mtime_ns])
+        files = [path]
+        if path.is_dir():
+            files = [file for file in path.rglob("*") if file.is_file()]
+        status = [file.stat() for file in files]
+        newest = max((found.st_mtime_ns for found in status), default=0)
+        parts.append([str(path), len(files), sum(found.st_size for found in status), newest])
     return parts
 
 

@@ -14,27 +14,48 @@ IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 def read_frames(
-    source: Path, wanted: Collection[int], first: int = 1
+    source: Path, wanted: Collection[int], earliest: int = 1, first: int | None = None
 ) -> Iterator[tuple[int, Image.Image | None]]:
     """The wanted frames in order, RGB; None for one that cannot be read.
 
     Args:
-        source: a folder of images, whose names end with the frame's number, or a video.
+        source: a folder of images, whose names end with the frame's number, or a video; of a folder without
+            images its folder img1 (MOTChallenge).
         wanted: numbers, as the tracks count.
-        first: the number of a video's first frame.
+        earliest: the first frame with a box.
+        first: what the tracks call the first frame. None: as the names of a folder's images say; of a video 0
+            where the earliest is 0, else 1.
 
     Raises:
         TracksError: there is no such source, or the video cannot be opened.
     """
     if source.is_dir():
-        yield from _from_folder(source, wanted)
+        yield from _from_folder(source, wanted, earliest, first)
     elif source.is_file():
-        yield from _from_video(source, wanted, first)
+        yield from _from_video(source, wanted, min(earliest, 1) if first is None else first)
     else:
         raise TracksError(f"there is no video or folder of frames {str(source)!r}")
 
 
-def _from_folder(folder: Path, wanted: Collection[int]) -> Iterator[tuple[int, Image.Image | None]]:
+def _from_folder(
+    folder: Path, wanted: Collection[int], earliest: int, first: int | None
+) -> Iterator[tuple[int, Image.Image | None]]:
+    files = _numbered_images(folder)
+    lowest = min(files)
+    if first is None and earliest == 0 and lowest == 1:
+        raise TracksError(
+            f"the tracks begin with frame 0, the images in {str(folder)!r} with {files[1].name}: if that is "
+            "the tracks' frame 0, say --first-frame 0; if the tracks count as the names do, --first-frame 1"
+        )
+    shift = 0 if first is None else lowest - first
+    for number in sorted(wanted):
+        try:
+            yield number, read_image(str(files[number + shift])) if number + shift in files else None
+        except UnreadableImageError:
+            yield number, None
+
+
+def _numbered_images(folder: Path) -> dict[int, Path]:
     files: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         digits = re.search(r"(\d+)$", path.stem)
@@ -46,13 +67,11 @@ def _from_folder(folder: Path, wanted: Collection[int]) -> Iterator[tuple[int, I
                 f"{files[number].name} and {path.name} in {str(folder)!r} are both frame {number}"
             )
         files[number] = path
+    if not files and (folder / "img1").is_dir():
+        return _numbered_images(folder / "img1")
     if not files:
         raise TracksError(f"{str(folder)!r} holds no images whose names end with a frame number")
-    for number in sorted(wanted):
-        try:
-            yield number, read_image(str(files[number])) if number in files else None
-        except UnreadableImageError:
-            yield number, None
+    return files
 
 
 def _from_video(path: Path, wanted: Collection[int], first: int) -> Iterator[tuple[int, Image.Image | None]]:
@@ -73,11 +92,17 @@ def _from_video(path: Path, wanted: Collection[int], first: int) -> Iterator[tup
                     break
                 if number in missing:
                     missing.discard(number)
-                    yield number, None if frame is None else frame.to_image()
+                    yield number, None if frame is None else _upright(frame)
     except (av.error.FFmpegError, OSError) as error:
         raise TracksError(f"{str(path)!r} cannot be read as a video: {error}") from error
     for number in sorted(missing):
         yield number, None
+
+
+def _upright(frame) -> Image.Image:
+    """A frame as players and OpenCV show it, turned as the video says."""
+    picture = frame.to_image()
+    return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
 
 
 def _decoded(video) -> Iterator:

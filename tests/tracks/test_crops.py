@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mmt_plugin.data.datasets.own.table import read_table
 from mmt_plugin.tracks import crops as crops_module
 from mmt_plugin.tracks.boxes import TracksError
 from mmt_plugin.tracks.crops import Camera, Choice, crop_tracks
+from mmt_plugin.tracks.frames import read_frames
 
 EVERY = Choice(every=1, confidence=0.5, most=0, shortest=1, difference=0.0, smallest=(4, 8))
 
@@ -99,11 +101,78 @@ def test_damaged_frames_are_counted(camera, tmp_path):
     assert json.loads((tmp_path / "out" / "crops.json").read_text())["cameras"]["gate"]["counts"] == counts
 
 
+def test_tracks_that_count_from_0(camera, tmp_path):
+    text = camera.tracks.read_text()
+    camera.tracks.write_text(
+        "".join(f"{int(n) - 1},{rest}\n" for n, rest in (x.split(",", 1) for x in text.split()))
+    )
+    with pytest.raises(TracksError, match="say --first-frame 0"):
+        crop_tracks([camera], tmp_path / "out", EVERY)
+    crop_tracks([camera], tmp_path / "shifted", replace(EVERY, first_frame=0))
+    camera.tracks.write_text(text)
+    crop_tracks([camera], tmp_path / "straight", EVERY)
+    one, other = rows(tmp_path / "shifted"), rows(tmp_path / "straight")
+    assert [int(row["frame"]) + 1 for row in one] == [int(row["frame"]) for row in other]
+    for row, same in zip(one, other, strict=True):
+        assert (tmp_path / "shifted" / row["path"]).read_bytes() == (
+            tmp_path / "straight" / same["path"]
+        ).read_bytes()
+
+
+def test_classes_are_told_and_chosen(camera, tmp_path, caplog):
+    lines = camera.tracks.read_text().split()
+    camera.tracks.write_text("\n".join(f"{line},{int(line.split(',')[1] == '2')},0" for line in lines))
+    crop_tracks([camera], tmp_path / "all", EVERY)
+    assert "several classes (0: 12, 1: 6)" in caplog.text
+    counts = crop_tracks([camera], tmp_path / "people", replace(EVERY, kinds=("0",)))["gate"]
+    assert (counts["crops"], counts["of other classes"]) == (6, 6)
+    with pytest.raises(TracksError, match="no boxes of class '7'; boxes by class: 0: 12, 1: 6"):
+        crop_tracks([camera], tmp_path / "none", replace(EVERY, kinds=("7",)))
+
+
+def test_boxes_beyond_the_picture_are_cut_or_counted(camera, tmp_path):
+    camera.tracks.write_text(
+        "1,1,-6,-5,20,40,0.9\n2,1,119,59,30,60,0.9\n3,1,500,5,9,9,0.9\n4,1,1e7,-1e7,9,9,0.9\n"
+    )
+    counts = crop_tracks([camera], tmp_path / "out", EVERY)["gate"]
+    assert (counts["crops"], counts["small"], counts["outside of the picture"]) == (1, 1, 2)
+    assert Image.open(tmp_path / "out" / rows(tmp_path / "out")[0]["path"]).size == (14, 35)
+
+
+def test_other_tracks_or_frames_are_cropped_anew(camera, tmp_path):
+    crop_tracks([camera], tmp_path / "out", EVERY)
+    camera.tracks.write_text("\n".join(camera.tracks.read_text().split()[:6]))
+    crop_tracks([camera], tmp_path / "out", EVERY)
+    listed = {row["path"] for row in rows(tmp_path / "out")}
+    assert {f"gate/{path.name}" for path in (tmp_path / "out" / "gate").iterdir()} == listed
+    Image.new("RGB", (120, 60), (9, 200, 9)).save(camera.frames / "frame_001.png")
+    crop_tracks([camera], tmp_path / "out", EVERY)
+    first = Image.open(tmp_path / "out" / next(iter(sorted(listed))))
+    assert np.abs(np.asarray(first, dtype=int) - (9, 200, 9)).max() < 8
+
+
+def test_a_sequence_of_motchallenge_may_be_named_by_its_folder(camera, tmp_path):
+    (tmp_path / "MOT17-02").mkdir()
+    camera.frames.rename(tmp_path / "MOT17-02" / "img1")
+    counts = crop_tracks([Camera("gate", tmp_path / "MOT17-02", camera.tracks)], tmp_path / "out", EVERY)
+    assert counts["gate"]["crops"] == 11
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"choice": {}}', '{"choice": 3, "cameras": {}}'])
+def test_a_record_of_something_else_is_refused(camera, tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "crops.json").write_text(text)
+    with pytest.raises(TracksError, match=r"crops\.json' is no record of crops"):
+        crop_tracks([camera], tmp_path / "out", EVERY)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda camera, tmp: [camera, camera], "named twice"),
         (lambda camera, tmp: [Camera("a/b", camera.frames, camera.tracks)], "make a name"),
+        (lambda camera, tmp: [Camera("..", camera.frames, camera.tracks)], "make a name"),
+        (lambda camera, tmp: [Camera("crops.json", camera.frames, camera.tracks)], "make a name"),
         (lambda camera, tmp: [Camera("a", tmp / "none", camera.tracks)], "there is no"),
         (lambda camera, tmp: [Camera("a", tmp / "empty", camera.tracks)], "holds no images"),
     ],
@@ -119,19 +188,60 @@ def test_a_choice_that_leaves_nothing_says_what_left_it_out(camera, tmp_path):
         crop_tracks([camera], tmp_path / "out", Choice(**{**EVERY.__dict__, "confidence": 0.95}))
 
 
-def test_a_video_gives_the_frames_it_was_made_of(camera, tmp_path):
-    av = pytest.importorskip("av")
-    with av.open(str(tmp_path / "clip.mp4"), "w") as video:
+def write_video(path, frames, rotation=0):
+    import av
+
+    with av.open(str(path), "w") as video:
         stream = video.add_stream("mpeg4", rate=5)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 120, 60, "yuv420p", 4_000_000
-        for path in sorted(camera.frames.iterdir()):
-            for packet in stream.encode(av.VideoFrame.from_image(Image.open(path))):
+        stream.width, stream.height = frames[0].size
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number, frame in enumerate(frames):
+            frame = av.VideoFrame.from_image(frame)
+            frame.pts = number * number  # as of a camera that slows down
+            for packet in stream.encode(frame):
                 video.mux(packet)
         for packet in stream.encode():
             video.mux(packet)
+
+
+def test_a_video_gives_the_frames_it_was_made_of(camera, tmp_path):
+    pytest.importorskip("av")
+    frames = [Image.open(path) for path in sorted(camera.frames.iterdir())]
+    write_video(tmp_path / "clip.mp4", frames)
     of_video = Camera("gate", tmp_path / "clip.mp4", camera.tracks)
     assert crop_tracks([of_video], tmp_path / "video", EVERY)["gate"]["crops"] == 11
     crop_tracks([camera], tmp_path / "frames_out", EVERY)
     assert [row["path"] for row in rows(tmp_path / "video")] == [
         row["path"] for row in rows(tmp_path / "frames_out")
     ]
+    for row in rows(tmp_path / "video"):
+        found, expected = (
+            np.asarray(Image.open(tmp_path / name / row["path"]), dtype=float)[8:-8, 4:-4, 1].mean()
+            for name in ("video", "frames_out")
+        )
+        assert abs(found - expected) < 4  # green of two frames differs by 10
+    # Fewer frames than the tracks name, and a file that breaks off.
+    write_video(tmp_path / "short.mp4", frames[:4])
+    short = Camera("gate", tmp_path / "short.mp4", camera.tracks)
+    assert crop_tracks([short], tmp_path / "short", EVERY)["gate"]["frames missing or unreadable"] == 2
+    whole = (tmp_path / "clip.mp4").read_bytes()
+    (tmp_path / "torn.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TracksError, match=r"torn\.mp4' cannot be read as a video"):
+        crop_tracks([Camera("gate", tmp_path / "torn.mp4", camera.tracks)], tmp_path / "torn", EVERY)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_videos_are_turned_as_opencv_turns_them(tmp_path, rotation):
+    """Trackers read videos with OpenCV. Sizes are odd."""
+    pytest.importorskip("av")
+    cv2 = pytest.importorskip("cv2")
+    picture = Image.new("RGB", (61, 45), (0, 0, 200))
+    picture.paste((200, 0, 0), (0, 0, 20, 15))
+    write_video(tmp_path / "clip.mp4", [picture] * 3, rotation)
+    ((_, found),) = read_frames(tmp_path / "clip.mp4", [2])
+    video = cv2.VideoCapture(str(tmp_path / "clip.mp4"))
+    expected = video.read()[1][..., ::-1].astype(int)
+    assert np.asarray(found).shape == expected.shape
+    assert np.abs(np.asarray(found, dtype=int) - expected).mean() < 5
