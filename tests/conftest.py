@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import second_device
 import torch
 from tiny import REPOSITORY, TINY, as_options
 
@@ -18,6 +19,14 @@ from mmt_plugin.engine import MMTTrainer
 def one_thread():
     """Tiny tensors are fastest, and their sums reproducible, on one thread."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def sim() -> str:
+    """The name of a second device, for MODEL.DEVICE, where this torch can have one."""
+    if not second_device.AVAILABLE:
+        pytest.skip(second_device.MISSING)
+    return second_device.install()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fastreid
 import torch
-from fastreid.layers.any_softmax import ArcSoftmax
+from fastreid.layers.any_softmax import ArcSoftmax, CosSoftmax
 from fastreid.modeling.backbones import resnext
 from fastreid.modeling.backbones.regnet import config as regnet_config
 from fastreid.modeling.backbones.vision_transformer import VisionTransformer
@@ -47,6 +47,18 @@ def keep_arc_softmax_finite() -> None:
         return clamped
 
     replace(ArcSoftmax, "forward", make)
+
+
+def subtract_cosine_margins_without_waiting() -> None:
+    """Without it CosSoftmax asks a GPU which targets are -1: every step waits for the answer."""
+    replace(CosSoftmax, "forward", lambda _: _with_cosine_margin)
+
+
+def _with_cosine_margin(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """s (cos(theta) - m) for the true class, s cos(theta) for others and in rows whose target is -1."""
+    margins = (self.m * (targets != -1)).to(logits.dtype)[:, None]
+    logits -= torch.zeros_like(logits).scatter_(1, targets.clamp(min=0)[:, None], margins)
+    return logits.mul_(self.s)
 
 
 def build_regnet_from_anywhere() -> None:
@@ -137,6 +149,7 @@ def keep_batch_norm_in_the_last_layer_of_resnext_ibn() -> None:
 REPAIRS = (
     normalise_out_of_place,
     keep_arc_softmax_finite,
+    subtract_cosine_margins_without_waiting,
     build_regnet_from_anywhere,
     build_resnext_152,
     use_vision_transformers_on_any_size,

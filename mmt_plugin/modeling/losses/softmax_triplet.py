@@ -65,7 +65,7 @@ def hardest_triplets(features: Tensor, targets: Tensor, gradient: str = "both") 
     if gradient not in GRADIENTS:
         raise ValueError(f"gradient is {gradient!r}; choose one of {', '.join(GRADIENTS)}")
     same = targets[:, None] == targets[None, :]
-    if not same.is_cuda and bool(same.all()):
+    if same.device.type == "cpu" and bool(same.all()):
         raise ValueError(
             f"all {len(targets)} images of the batch share one label: a triplet needs a negative"
         )
