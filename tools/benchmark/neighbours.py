@@ -86,6 +86,11 @@ def _every_second(plain: np.ndarray, spread: float) -> np.ndarray:
     return np.where(np.arange(len(plain))[:, None] % 2 == 0, near, plain)
 
 
+def _bundles(plain: np.ndarray, size: int, spread: float) -> np.ndarray:
+    """As many images around each of a few of them: frames of still cameras."""
+    return np.repeat(plain[::size], size, axis=0)[: len(plain)] + spread * _noise(plain)
+
+
 FEATURES = {
     "clusters": lambda plain: plain,
     "common offset": lambda plain: plain + 3 * _noise(plain[:1]),
@@ -93,6 +98,8 @@ FEATURES = {
     "isotropic clusters": _isotropic_clusters,
     "half equal": lambda plain: _every_second(plain, 0.0),
     "half nearly equal": lambda plain: _every_second(plain, 1e-3),
+    "bundles of 500": lambda plain: _bundles(plain, 500, 1e-3),
+    "bundles of 200": lambda plain: _bundles(plain, 200, 1e-3),
     "all equal": lambda plain: np.repeat(plain[:1], len(plain), axis=0),
     "equidistant": lambda plain: np.eye(*plain.shape),
     "heavy tails": lambda plain: plain * np.abs(plain) ** 2 * 1e4,

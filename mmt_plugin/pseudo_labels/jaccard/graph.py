@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 
 from mmt_plugin.pseudo_labels.choices import JACCARD_WEIGHTS, choice_rule, demand, query_expansion_rule
 from mmt_plugin.pseudo_labels.inputs import as_feature_matrix, search_device
-from mmt_plugin.pseudo_labels.neighbours.exact import squared_distance
+from mmt_plugin.pseudo_labels.neighbours.difference import squared_distance
 from mmt_plugin.pseudo_labels.neighbours.nearest import (
     Neighbours,
     farthest_squared_distances,

@@ -18,7 +18,9 @@ from tqdm import tqdm
 from mmt_plugin.pseudo_labels.threads import over_rows
 from mmt_plugin.system.compilation import njit
 
+from .apart import set_apart
 from .copies import copies
+from .difference import squared_distance
 from .products import BLOCKS, Products, prepare, seconds_of_products
 from .shortlists import Shortlists, bounds_of, capacity, shortlist_all, shortlist_rows
 
@@ -30,6 +32,9 @@ FULL = 0.75
 
 # Lists that overflow without making another precision worth a trial.
 FEW_OVERFLOWS = 0.02
+
+# Centres without a set that lies apart, after which no more are tried; and sets within sets.
+MISSES, DEEPEST = 8, 8
 
 # Images per block of the search on a GPU, and spare candidates that make up for the rounding of its products.
 GPU_BLOCK = 4096
@@ -69,29 +74,89 @@ def search(features: np.ndarray, k: int, groups: np.ndarray | None = None) -> tu
     return indices, distances
 
 
-def _search(features: np.ndarray, k: int, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _search(
+    features: np.ndarray, k: int, groups: np.ndarray, depth: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """`search` among images few of which are equal."""
+    found = (
+        np.full((len(features), k), -1, dtype=np.int32),
+        np.full((len(features), k), np.inf, dtype=np.float32),
+    )
+    left = np.arange(len(features))
     products = cheapest_products(features, k, groups)
-    indices = np.full((len(features), k), -1, dtype=np.int32)
-    distances = np.full((len(features), k), np.inf, dtype=np.float32)
-    lists = shortlist_all(products, k, groups)
-    decide(features, lists, indices, distances)
-    again = lists.overflowed
+    if products.dtype == torch.float64:
+        left = _search_apart(features, left, groups, found, depth)
+        if len(left) == 0:
+            return found
+        if len(left) < len(features):
+            products = cheapest_products(features, k, groups, left)
+    if len(left) == len(features):
+        lists = shortlist_all(products, k, groups)
+    else:
+        lists = shortlist_rows(products, left, k, groups)
+    decide(features, lists, *found)
+    again = left[lists.overflowed]
+    del lists
+    again = _search_apart(features, again, groups, found, depth)
     if len(again):
-        del lists
-        decide(
-            features, shortlist_rows(prepare(features, torch.float64), again, k, groups), indices, distances
-        )
-    return indices, distances
+        decide(features, shortlist_rows(prepare(features, torch.float64), again, k, groups), *found)
+    return found
 
 
-def cheapest_products(features: np.ndarray, k: int, groups: np.ndarray) -> Products:
-    """Products of the precision that is likely to take the least time, lists that overflow included."""
+def _search_apart(
+    features: np.ndarray,
+    rows: np.ndarray,
+    groups: np.ndarray,
+    found: tuple[np.ndarray, np.ndarray],
+    depth: int,
+) -> np.ndarray:
+    """Search sets that lie apart from all other images by themselves, into the lists of their members.
+
+    Args:
+        features, groups: as in `search`.
+        rows: images whose neighbours are searched.
+        found: indices and distances, of which the rows of these images are filled.
+        depth: sets that these images are a part of.
+
+    Returns:
+        The images that are left, ascending.
+    """
+    k, misses = found[0].shape[1], 0
+    wanted = np.zeros(len(features), dtype=bool)
+    wanted[rows] = True
+    if depth == DEEPEST or len(rows) <= MISSES:
+        return rows
+    for centre in np.random.default_rng(0).permutation(rows).tolist():
+        if misses == MISSES:
+            break
+        if not wanted[centre]:
+            continue
+        members = set_apart(features, centre, k, groups)
+        if members is None:
+            misses += 1
+            continue
+        indices, distances = _search(features[members], k, groups[members], depth + 1)
+        here = wanted[members]
+        found[0][members[here]], found[1][members[here]] = members[indices[here]], distances[here]
+        wanted[members] = False
+    return np.flatnonzero(wanted)
+
+
+def cheapest_products(
+    features: np.ndarray, k: int, groups: np.ndarray, rows: np.ndarray | None = None
+) -> Products:
+    """Products of the precision that is likely to take the least time, lists that overflow included.
+
+    Args:
+        features, k, groups: as in `search`.
+        rows: images whose neighbours are searched among all; None: all.
+    """
+    rows = np.arange(len(features)) if rows is None else rows
     seconds = seconds_of_products()
     cheapest, least = None, seconds[torch.float64] / 2
     for dtype in sorted((torch.bfloat16, torch.float32), key=seconds.get):
         products = prepare(features, dtype)
-        overflows = _share_of_overflows(products, k, groups) if products.holds_all else 1.0
+        overflows = _share_of_overflows(products, k, groups, rows) if products.holds_all else 1.0
         # Each pair once, and whole rows of float64 products for the lists that overflow.
         cost = seconds[dtype] / 2 + overflows * seconds[torch.float64]
         if cost < least:
@@ -101,11 +166,11 @@ def cheapest_products(features: np.ndarray, k: int, groups: np.ndarray) -> Produ
     return prepare(features, torch.float64) if cheapest is None else cheapest
 
 
-def _share_of_overflows(products: Products, k: int, groups: np.ndarray) -> float:
-    """The share of the shortlists that would overflow, on a sample of the images, each compared with all."""
+def _share_of_overflows(products: Products, k: int, groups: np.ndarray, rows: np.ndarray) -> float:
+    """The share of these images' shortlists that would overflow, on a sample, each compared with all."""
     num_images = len(groups)
-    wanted = min(max(TRIAL_SCORES // num_images, FEWEST_TRIAL_IMAGES), TRIAL_IMAGES, num_images)
-    rows = np.unique(np.linspace(0, num_images - 1, wanted).astype(int))
+    wanted = min(max(TRIAL_SCORES // num_images, FEWEST_TRIAL_IMAGES), TRIAL_IMAGES, len(rows))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, wanted).astype(int))]
     bounds, block = bounds_of(products), products.block(rows)
     lengths, halves = (torch.from_numpy(part[:num_images]) for part in (bounds.lengths, bounds.halves))
     step = BLOCKS[products.dtype]
@@ -201,13 +266,3 @@ def _insert(indices, gaps, other, gap):
         gaps[place], indices[place] = gaps[place - 1], indices[place - 1]
         place -= 1
     gaps[place], indices[place] = gap, other
-
-
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def squared_distance(one, other):
-    """Squared Euclidean distance of two feature vectors, from differences: 0 for duplicates."""
-    total = np.float64(0)
-    for at in range(len(one)):
-        difference = np.float64(one[at]) - np.float64(other[at])
-        total += difference * difference
-    return total
