@@ -71,7 +71,7 @@ METHOD_CHOICES = {
     "MODEL.HEADS.CLS_LAYER": tuple(name for name in CLASSIFIERS if hasattr(any_softmax, name)),
     "INPUT.REA.VARIANT": ("mmt", "host"),
     "INPUT.AUTOAUG.VARIANT": ("mmt", "host"),
-    "DATALOADER.BATCHES": ("pk", "uniform"),
+    "DATALOADER.BATCHES": ("pk", "uniform", "groups"),
 }
 SDA_CHOICES = {**NETWORK_CHOICES, "SDA.METHOD": ("sda", "spgan")}
 
@@ -122,6 +122,7 @@ SDA_MINIMA = {
 EVERY_RUN_INTERVALS = {"DATALOADER.MAX_BAD_IMAGES": "[0, 1)"}
 METHOD_INTERVALS = {
     "SOLVER.BASE_LR": "(0, inf)",
+    "SOLVER.LAYER_DECAY": "(0, 1]",
     "MMT.SOFT_CE_WEIGHT": "[0, 1]",
     "MMT.SOFT_TRI_WEIGHT": "[0, 1]",
     "MMT.EMA.ALPHA": "[0, 1)",

@@ -42,8 +42,9 @@ def _host_nodes(_C: CfgNode) -> None:
     # Keep the inputs of the backbone's blocks only, and compute the rest again in the backward pass: less
     # memory for more time, the same numbers (docs/performance.md).
     _C.MODEL.BACKBONE.GRADIENT_CHECKPOINTING = False
-    # For build_timm_backbone, whose DEPTH is the name of any timm model: tokens as the "map" of patches that
-    # they are, which is then pooled, or the "class" token alone. DROP_PATH_RATIO is fastreid's key.
+    # For build_timm_backbone, whose DEPTH is the name of any timm model, and build_people_vit_backbone:
+    # tokens as the "map" of patches that they are, which is then pooled, or the "class" token alone.
+    # DROP_PATH_RATIO is fastreid's key.
     _C.MODEL.BACKBONE.TOKENS = "map"
     # Dropout between the BNNeck feature and the classifier, in training. The MMT authors suggest trying 0.5.
     _C.MODEL.HEADS.DROPOUT = 0.0
@@ -66,6 +67,9 @@ def _host_nodes(_C: CfgNode) -> None:
     _C.SOLVER.WARMUP_STEP = "iteration"
     # How many of the periodic checkpoints stay, the latest ones; 0: all.
     _C.SOLVER.CHECKPOINT_KEEP = 0
+    # Layer-wise decay, for transformers and others whose layers follow each other in blocks: the rate of a
+    # block is that of the next times it; the head has the whole rate. 1: all have.
+    _C.SOLVER.LAYER_DECAY = 1.0
     # A loss or gradient that is NaN or infinite: "error" ends the run, "skip" undoes the step and counts it,
     # up to MAX_BAD_STEPS an epoch.
     _C.SOLVER.ON_BAD_STEP = "error"
@@ -84,8 +88,13 @@ def _host_nodes(_C: CfgNode) -> None:
     # Folder that keeps the training images decoded and resized, for this run and later ones; they take
     # 3 bytes a pixel of INPUT.SIZE_TRAIN. Empty: images are read from their files each time.
     _C.DATALOADER.CACHE = ""
-    # "pk": P identities of K images a batch. "uniform": any images, for classifiers without triplets.
+    # "pk": P identities of K images a batch, identities equally often. "groups": all images equally often, in
+    # groups of K of an identity (group sampling, arXiv 2107.03024). "uniform": any images. The last two are
+    # for classifiers without triplets.
     _C.DATALOADER.BATCHES = "pk"
+    # For "pk": after the first image of an identity take those of other cameras, where it has any. False: any
+    # (Cluster-Contrast's "NoCam").
+    _C.DATALOADER.OTHER_CAMERAS = True
 
     # The keys below are read by tools/evaluate.py, as are fastreid's TEST.FLIP and TEST.RERANK; training
     # evaluates without them.

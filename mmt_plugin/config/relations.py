@@ -139,15 +139,17 @@ def batches_rules(cfg: CfgNode) -> Iterator[Rule]:
             chunk <= 1 or size <= chunk or size % chunk == 0,
             f"{key} is {size}, which cannot be cut into BN groups of {chunk} (MMT.IMAGES_PER_BN)",
         )
-    uniform = cfg.DATALOADER.BATCHES == "uniform"
+    batches = cfg.DATALOADER.BATCHES
+    uniform = batches == "uniform"
     yield (
         not uniform or cfg.PSEUDO_LABELS.METHOD == "ground_truth",
         "DATALOADER.BATCHES 'uniform' takes every image, but clustering leaves some out: "
         "PSEUDO_LABELS.METHOD has to be 'ground_truth'",
     )
     yield (
-        not uniform or mmt.TRIPLET_WEIGHT == 0,
-        "DATALOADER.BATCHES 'uniform' promises no two images of an identity: set MMT.TRIPLET_WEIGHT 0.0",
+        batches not in ("uniform", "groups") or mmt.TRIPLET_WEIGHT == 0,
+        f"DATALOADER.BATCHES {batches!r} promises no two {'images of an identity' if uniform else 'identities'}"
+        " in a batch: set MMT.TRIPLET_WEIGHT 0.0, or BATCHES 'pk'",
     )
 
 

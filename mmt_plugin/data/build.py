@@ -27,7 +27,7 @@ from .dataset import (
     TrainImages,
 )
 from .erasing import erase
-from .samplers import IdentityBatchSampler, ShuffledBatchSampler
+from .samplers import GroupBatchSampler, IdentityBatchSampler, ShuffledBatchSampler
 from .transforms import build_test_transform, build_train_transform
 from .unreadable import UnreadableImages, collate, unreadable_rows
 
@@ -254,8 +254,11 @@ def build_train_loader(
     if cfg.DATALOADER.BATCHES == "uniform":
         sampler = ShuffledBatchSampler(len(items), batch_size, iterations, cfg.SEED, **ranks)
     else:
-        cameras = dense_ids([item[2] for item in items])
-        sampler = IdentityBatchSampler(
+        by_groups = cfg.DATALOADER.BATCHES == "groups"
+        # Where all images are of one camera, none is preferred.
+        by_cameras = not by_groups and cfg.DATALOADER.OTHER_CAMERAS
+        cameras = dense_ids([item[2] for item in items]) if by_cameras else np.zeros(len(items))
+        sampler = (GroupBatchSampler if by_groups else IdentityBatchSampler)(
             cameras, batch_size, cfg.DATALOADER.NUM_INSTANCE, iterations, cfg.SEED, **ranks
         )
     bn_loader = None

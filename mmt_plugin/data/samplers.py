@@ -1,6 +1,6 @@
 """Batch samplers with a fixed number of batches an epoch. Shapes: P identities, K instances, N images.
 
-Both yield lists of (image index, augmentation seed). What they yield is a function of (seed, epoch) only and
+All yield lists of (image index, augmentation seed). What they yield is a function of (seed, epoch) only and
 equal on all ranks up to each rank's share, so epochs can be replayed and domains interleaved freely.
 """
 
@@ -165,3 +165,32 @@ class IdentityBatchSampler(EpochBatchSampler):
             candidates = members
         wanted = self.num_instances - 1
         return np.append(first, rng.choice(candidates, size=wanted, replace=len(candidates) < wanted))
+
+
+class GroupBatchSampler(IdentityBatchSampler):
+    """Group sampling (Han et al., IEEE TIP 2022, arXiv 2107.03024): passes over images, not over identities.
+
+    The images of each identity are cut, in random order, into groups of K, and batches are made of all groups
+    in random order: an identity comes as often as it has images, also twice in a batch. A last group that is
+    not full is filled up with images of the same identity.
+    """
+
+    def index_batches(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        if not self.members:
+            raise RuntimeError("set_labels must be called before batches are drawn")
+        groups: deque[np.ndarray] = deque()
+        needed = self.batch_size // self.num_instances
+        while True:
+            while len(groups) < needed:
+                groups.extend(self._pass(rng))
+            yield np.concatenate([groups.popleft() for _ in range(needed)])
+
+    def _pass(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """All groups, each image in one of them at least."""
+        groups: list[np.ndarray] = []
+        for members in self.members:
+            missing = -len(members) % self.num_instances
+            more = rng.choice(members, size=missing, replace=missing > len(members))
+            images = np.concatenate([rng.permutation(members), more])
+            groups += np.split(images, len(images) // self.num_instances)
+        return [groups[i] for i in rng.permutation(len(groups))]

@@ -11,6 +11,8 @@ from fastreid.solver.build import (
 )
 from torch import nn
 
+from .layer_decay import layer_scales
+
 # Optimisers that update in one kernel, on the CPU and on CUDA: several times faster than one by one.
 FUSED = ("Adam", "AdamW", "SGD")
 
@@ -25,6 +27,7 @@ def build_optimizer(cfg: CfgNode, students: Iterable[nn.Module]) -> torch.optim.
     solver = cfg.SOLVER
     groups: dict[tuple, dict] = {}
     for student in students:
+        scales = layer_scales(student.backbone, solver.LAYER_DECAY) if solver.LAYER_DECAY < 1 else {}
         for entry in get_default_optimizer_params(
             student,
             base_lr=solver.BASE_LR,
@@ -35,6 +38,7 @@ def build_optimizer(cfg: CfgNode, students: Iterable[nn.Module]) -> torch.optim.
             weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
             freeze_layers=cfg.MODEL.FREEZE_LAYERS if solver.FREEZE_ITERS > 0 else [],
         ):
+            entry["lr"] *= scales.get(id(entry["params"][0]), 1)
             key = tuple((name, value) for name, value in sorted(entry.items()) if name != "params")
             groups.setdefault(key, {**entry, "params": []})["params"] += entry["params"]
     optimizer_class = maybe_add_freeze_layer(

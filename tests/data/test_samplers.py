@@ -5,7 +5,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from mmt_plugin.data.samplers import IdentityBatchSampler, ShuffledBatchSampler
+from mmt_plugin.data.samplers import GroupBatchSampler, IdentityBatchSampler, ShuffledBatchSampler
 
 
 def identity_sampler(labels, cameras=None, batch=8, k=2, batches=6, seed=3, **ranks):
@@ -151,3 +151,23 @@ def test_an_epoch_can_be_taken_up_in_its_middle():
     assert list(sampler) == whole[2:]
     sampler.set_epoch(3)
     assert list(sampler) == whole
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_show_every_image_once_a_pass(seed):
+    """Sizes 1, 3, 4, 9: groups of 4, the last one of an identity filled up with its own images."""
+    labels = np.array([5] + [0] * 3 + [7] * 4 + [2] * 9 + [-1] * 2)
+    sampler = GroupBatchSampler(np.zeros(19), 24, 4, 2, seed)  # a batch is a pass: 1 + 1 + 1 + 3 groups
+    sampler.set_labels(labels)
+    for batch in sampler:
+        members = labels[groups(batch, 4)]
+        assert (members == members[:, :1]).all()
+        assert sorted(members[:, 0]) == [0, 2, 2, 2, 5, 7]
+        drawn, counts = np.unique(indices(batch), return_counts=True)
+        assert drawn.tolist() == list(range(17))
+        assert (counts[labels[drawn] == 7] == 1).all()
+        assert counts.sum() == 24
+    first = list(sampler)
+    assert list(sampler) == first
+    with pytest.raises(RuntimeError, match="set_labels"):
+        next(iter(GroupBatchSampler(np.zeros(4), 4, 2, 1, 0)))

@@ -6,7 +6,9 @@ from fastreid.modeling.meta_arch import build_model
 from fastreid.solver.build import get_default_optimizer_params
 
 from mmt_plugin.config.checks import OPTIMIZERS
+from mmt_plugin.engine.layer_decay import LayerDecayError
 from mmt_plugin.engine.optimizer import FUSED, build_optimizer, forget_moments, load_moments
+from mmt_plugin.modeling.backbones.people_vit import VARIANTS, Variant
 
 
 def settings(optimizer) -> dict[int, tuple]:
@@ -36,6 +38,37 @@ def test_every_student_gets_the_host_s_hyper_parameters(tiny_config):
     assert count == len(ours) == sum(p.requires_grad for s in model.students for p in s.parameters())
     assert ours[id(model.students[1].heads.weight)][0] == pytest.approx(10 * solver.BASE_LR)
     assert len(optimizer.param_groups) <= 6
+
+
+@pytest.mark.parametrize("builder", ["build_people_vit_backbone", "build_timm_backbone"])
+def test_rates_fall_from_block_to_block(tiny_config, monkeypatch, builder):
+    if builder == "build_timm_backbone":
+        pytest.importorskip("timm")
+    monkeypatch.setitem(VARIANTS, "test_vit", Variant(16, 2))
+    cfg = tiny_config(
+        MODEL__BACKBONE__NAME=builder,
+        MODEL__BACKBONE__DEPTH="test_vit",
+        SOLVER__LAYER_DECAY=0.5,
+        SOLVER__HEADS_LR_FACTOR=3.0,
+        MMT__NUM_PAIRS=1,
+    )
+    student = build_model(cfg).students[0]
+    rates = {
+        key: rate / cfg.SOLVER.BASE_LR for key, (rate, _) in settings(build_optimizer(cfg, [student])).items()
+    }
+    body = student.backbone if builder == "build_people_vit_backbone" else student.backbone.model
+    depth = len(body.blocks)
+    expected = {body.norm.weight: 0.5, body.cls_token: 0.5 ** (depth + 1), body.pos_embed: 0.5 ** (depth + 1)}
+    expected |= {block.mlp.fc1.weight: 0.5 ** (depth - i) for i, block in enumerate(body.blocks)}
+    expected |= {body.patch_embed.proj.bias: 0.5 ** (depth + 1), student.heads.weight: 3}
+    for parameter, scale in expected.items():
+        assert rates[id(parameter)] == pytest.approx(scale)
+
+
+def test_layers_that_cannot_be_counted_are_refused(tiny_config):
+    cfg = tiny_config(SOLVER__LAYER_DECAY=0.8, MMT__NUM_PAIRS=1)
+    with pytest.raises(LayerDecayError, match=r"SOLVER\.LAYER_DECAY needs a backbone of blocks"):
+        build_optimizer(cfg, build_model(cfg).students)
 
 
 def test_one_group_where_hyper_parameters_agree(tiny_config):

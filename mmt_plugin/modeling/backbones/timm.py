@@ -84,6 +84,12 @@ class TimmBackbone(nn.Module):
         """timm's own switch."""
         self.model.set_grad_checkpointing(enable)
 
+    def layer_numbers(self) -> dict[str, int]:
+        """Which layer each parameter is of, from 0, as timm counts them for layer-wise decay."""
+        matcher = self.model.group_matcher(coarse=False)
+        numbers = import_timm().models.group_parameters(self.model, matcher, reverse=True)
+        return {f"model.{name}": number for name, number in numbers.items()}
+
     def _with_positions(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Position embeddings of images that were not square, which timm takes for square ones."""
         positions, own = weights.get("pos_embed"), getattr(self.model, "pos_embed", None)
