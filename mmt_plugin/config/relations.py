@@ -148,8 +148,8 @@ def batches_rules(cfg: CfgNode) -> Iterator[Rule]:
     )
     yield (
         batches not in ("uniform", "groups") or mmt.TRIPLET_WEIGHT == 0,
-        f"DATALOADER.BATCHES {batches!r} promises no two {'images of an identity' if uniform else 'identities'}"
-        " in a batch: set MMT.TRIPLET_WEIGHT 0.0, or BATCHES 'pk'",
+        f"DATALOADER.BATCHES {batches!r} promises no two {'of an identity' if uniform else 'identities'} "
+        "in a batch: set MMT.TRIPLET_WEIGHT 0.0, or BATCHES 'pk'",
     )
 
 
