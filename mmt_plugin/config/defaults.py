@@ -9,6 +9,8 @@ paper's. What values a key may have stands in `checks`.
 
 from fastreid.config import CfgNode
 
+DEFAULT_QUEUE_SIZE = 12800
+
 
 def add_mmt_config(cfg: CfgNode) -> None:
     """Add the plugin's keys, with their defaults, to a fastreid config (in place)."""
@@ -213,7 +215,10 @@ def _method(_C: CfgNode) -> None:
     # tau; 0.7 in the report, 0.07 in its code.
     _C.MMT.MOCO.TEMPERATURE = 0.07
     # Q, keys that each network's queue holds.
-    _C.MMT.MOCO.QUEUE_SIZE = 12800
+    _C.MMT.MOCO.QUEUE_SIZE = DEFAULT_QUEUE_SIZE
+    # The same in epochs of SOLVER.IMS_PER_BATCH x SOLVER.ITERS_PER_EPOCH keys: 1 in the published code. 0:
+    # QUEUE_SIZE keys.
+    _C.MMT.MOCO.QUEUE_EPOCHS = 0.0
     # Whose images it is for: "target" (published code) or "both" domains (report).
     _C.MMT.MOCO.DOMAINS = "target"
 

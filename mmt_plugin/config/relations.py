@@ -7,10 +7,12 @@ from fastreid.config import CfgNode
 from mmt_plugin.data.datasets.own.names import is_own
 from mmt_plugin.data.datasets.own.options import option_rules
 from mmt_plugin.data.named import named_sets
+from mmt_plugin.modeling.memory import queue_size
 from mmt_plugin.modeling.objective import own_terms
 from mmt_plugin.pseudo_labels.choices import Rule, query_expansion_rule, radii_rule, radius_rule
 
 from .architecture import loss_names
+from .defaults import DEFAULT_QUEUE_SIZE
 
 
 def source_batch_size(cfg: CfgNode) -> int:
@@ -28,7 +30,7 @@ def evaluation_rules(cfg: CfgNode) -> Iterator[Rule]:
 
 def pairs_rules(cfg: CfgNode) -> Iterator[Rule]:
     """Students, teachers, what they start from, and which of them is chosen."""
-    mmt, source, selection = cfg.MMT, cfg.MMT.SOURCE, cfg.MMT.SELECTION
+    mmt, moco, source, selection = cfg.MMT, cfg.MMT.MOCO, cfg.MMT.SOURCE, cfg.MMT.SELECTION
     clustered = cfg.PSEUDO_LABELS.METHOD != "ground_truth"
     yield (
         mmt.NUM_PAIRS > 1 or mmt.EMA.ENABLED or (mmt.SOFT_CE_WEIGHT == 0 and mmt.SOFT_TRI_WEIGHT == 0),
@@ -36,9 +38,19 @@ def pairs_rules(cfg: CfgNode) -> Iterator[Rule]:
         "set MMT.SOFT_CE_WEIGHT and MMT.SOFT_TRI_WEIGHT to 0.0",
     )
     yield (
-        mmt.MOCO.WEIGHT == 0 or mmt.EMA.ENABLED,
+        moco.WEIGHT == 0 or mmt.EMA.ENABLED,
         "MMT.MOCO.WEIGHT is not 0, but the keys of the queue come from mean teachers: set "
         "MMT.EMA.ENABLED True, or the weight 0.0",
+    )
+    yield (
+        moco.QUEUE_EPOCHS == 0 or moco.QUEUE_SIZE in (DEFAULT_QUEUE_SIZE, queue_size(cfg)),
+        f"MMT.MOCO.QUEUE_EPOCHS is {moco.QUEUE_EPOCHS} and MMT.MOCO.QUEUE_SIZE is {moco.QUEUE_SIZE}: both "
+        "say how long the queue is; to set its size, set MMT.MOCO.QUEUE_EPOCHS 0.0",
+    )
+    yield (
+        moco.WEIGHT == 0 or queue_size(cfg) > 0,
+        f"MMT.MOCO.QUEUE_EPOCHS is {moco.QUEUE_EPOCHS}, but SOLVER.ITERS_PER_EPOCH is "
+        f"{cfg.SOLVER.ITERS_PER_EPOCH}, which makes no queue: set it, or MMT.MOCO.QUEUE_EPOCHS 0.0",
     )
     yield (
         not clustered or cfg.DATASETS.TARGETS,

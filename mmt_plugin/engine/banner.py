@@ -5,6 +5,7 @@ import logging
 from fastreid.config import CfgNode
 
 from mmt_plugin.config import source_batch_size
+from mmt_plugin.modeling.memory import queue_size
 from mmt_plugin.runs.description import images_per_bn
 
 logger = logging.getLogger("fastreid.mmt")
@@ -65,7 +66,7 @@ def _plus_lines(cfg: CfgNode) -> list[str]:
         moco = cfg.MMT.MOCO
         domains = "both domains" if moco.DOMAINS == "both" else "the target"
         lines.append(
-            f"MoCo on {domains}: weight {moco.WEIGHT}, {moco.QUEUE_SIZE} keys, temperature {moco.TEMPERATURE}"
+            f"MoCo on {domains}: weight {moco.WEIGHT}, {queue_size(cfg)} keys, temperature {moco.TEMPERATURE}"
         )
     if cfg.MODEL.HEADS.CLS_LAYER != "Linear":
         heads = cfg.MODEL.HEADS

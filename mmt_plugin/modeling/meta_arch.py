@@ -16,7 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .collectives import gather_batch
 from .layers import TARGET, route, running_statistics
-from .memory import MEMORY_REGISTRY, ClassMemory, KeyQueue
+from .memory import MEMORY_REGISTRY, ClassMemory, KeyQueue, queue_size
 from .network import build_network
 from .objective import Objective, Output, Outputs, build_objective
 
@@ -104,7 +104,7 @@ class MutualMeanTeaching(nn.Module):
             "teacher_margin": mmt.TEACHER_MARGIN,
             "teacher_statistics": mmt.EMA.BN_STATISTICS,
             "objective": build_objective(cfg),
-            "queues": [KeyQueue(dim, mmt.MOCO.QUEUE_SIZE) for _ in students if mmt.MOCO.WEIGHT > 0],
+            "queues": [KeyQueue(dim, queue_size(cfg)) for _ in students if mmt.MOCO.WEIGHT > 0],
             "memories": memories,
             "remembered": mmt.MEMORY.UPDATE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,

@@ -61,6 +61,11 @@ def test_shipped_combination_passes(tiny_config):
         ({"MMT__MOCO__WEIGHT": -1.0}, r"MMT\.MOCO\.WEIGHT is -1\.0"),
         ({"MMT__MOCO__TEMPERATURE": 0.0}, r"MMT\.MOCO\.TEMPERATURE is 0\.0"),
         ({"MMT__MOCO__QUEUE_SIZE": 0}, r"MMT\.MOCO\.QUEUE_SIZE is 0"),
+        ({"MMT__MOCO__QUEUE_EPOCHS": 1.0, "MMT__MOCO__QUEUE_SIZE": 99}, "both say how long the queue is"),
+        (
+            {"MMT__MOCO__QUEUE_EPOCHS": 1.0, "MMT__MOCO__WEIGHT": 0.1, "SOLVER__ITERS_PER_EPOCH": 0},
+            r"SOLVER\.ITERS_PER_EPOCH is 0, which makes no queue",
+        ),
         ({"MMT__MOCO__DOMAINS": "source"}, r"MMT\.MOCO\.DOMAINS is 'source'"),
         ({"MMT__MOCO__WEIGHT": 0.1, "MMT__EMA__ENABLED": False}, "keys of the queue come from mean teachers"),
         ({"DATALOADER__BATCHES": "random"}, r"DATALOADER\.BATCHES is 'random'; choose one of pk, uniform"),

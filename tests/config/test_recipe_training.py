@@ -49,6 +49,7 @@ TINY = {
     "SOLVER.ITERS_PER_EPOCH": 1,
     "SOLVER.MAX_EPOCH": 1,
     "MMT.MOCO.QUEUE_SIZE": 16,
+    "MMT.MOCO.QUEUE_EPOCHS": 0.0,
     "PSEUDO_LABELS.KMEANS.NUM_CLUSTERS": 3,
     # Untrained features suit no fixed radius, and the published share of all pairs is none of a miniature's.
     "PSEUDO_LABELS.DBSCAN.EPS_RULE": "rho",

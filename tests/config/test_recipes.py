@@ -29,6 +29,7 @@ from tiny import REPOSITORY
 
 from mmt_plugin.config import check_config, load_config
 from mmt_plugin.engine.pipeline import source_config
+from mmt_plugin.modeling.memory import queue_size
 from mmt_plugin.sda.phases import encoder_recipe
 
 TEST_SETS = {
@@ -91,7 +92,7 @@ def test_recipe_is_what_its_name_says(recipe):
         assert labels.JACCARD_WEIGHTS == "scaled"
         assert (labels.DBSCAN.EPS_RULE, labels.DBSCAN.MIN_SAMPLES) == ("rho", 4)
     else:
-        assert (labels.METHOD, labels.NORMALIZE) == ("kmeans", False)
+        assert (labels.METHOD, labels.NORMALIZE, labels.KMEANS.NUM_RESTARTS) == ("kmeans", False, 10)
 
 
 @pytest.mark.parametrize("recipe", [*VISDA_SOURCES, *VISDA_RECIPES])
@@ -127,6 +128,27 @@ def test_visda_recipe_is_the_published_one(recipe):
     assert (mmt.SOFT_CE_WEIGHT, mmt.TRIPLET_WEIGHT, mmt.MOCO.WEIGHT) == (0.5, 0, 0.1)
     assert (mmt.MOCO.TEMPERATURE, mmt.MOCO.QUEUE_SIZE, mmt.MOCO.DOMAINS) == (0.07, 12800, "target")
     assert (labels.METHOD, labels.K1, labels.DBSCAN.EPS) == ("dbscan", 20, 0.6)
+    # The published script computes in float16, in which Adam's moments outlive new labels.
+    assert (cfg.SOLVER.AMP.ENABLED, mmt.RESET_OPTIMIZER) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "keys"),
+    [
+        ("mmt_plus/personx2visda20_resnest50", [], 64 * 200),
+        ("mmt_plus/market2duke", [], 64 * 400),
+        ("mmt_plus/vehicleid2veri", [], 64 * 800),
+        ("mmt_plus/market2duke", ["SOLVER.ITERS_PER_EPOCH", 800, "SOLVER.IMS_PER_BATCH", 32], 32 * 800),
+        ("mmt_plus/market2duke", ["MMT.MOCO.QUEUE_EPOCHS", 0.5], 64 * 200),
+        ("mmt_plus/market2duke", ["MMT.MOCO.QUEUE_EPOCHS", 0.0, "MMT.MOCO.QUEUE_SIZE", 4096], 4096),
+        ("synthetic/plaza2metro_mmt_plus", [], 32 * 50),
+    ],
+)
+def test_a_queue_holds_the_target_images_of_an_epoch(recipe, changes, keys):
+    """The published rule: batch x iterations x moco_neg, which is 1."""
+    cfg = load_config(CONFIGS / f"{recipe}.yml", changes)
+    check_config(cfg)
+    assert queue_size(cfg) == keys
 
 
 @pytest.mark.parametrize("recipe", [*UDA_RECIPES, *OPENUNREID_RECIPES])

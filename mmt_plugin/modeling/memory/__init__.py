@@ -5,6 +5,14 @@ weights.
 from .base import MEMORY_REGISTRY, ClassMemory, follow
 from .cluster import ClusterMemory
 from .hybrid import HybridMemory
-from .queue import KeyQueue
+from .queue import KeyQueue, queue_size
 
-__all__ = ["MEMORY_REGISTRY", "ClassMemory", "ClusterMemory", "HybridMemory", "KeyQueue", "follow"]
+__all__ = [
+    "MEMORY_REGISTRY",
+    "ClassMemory",
+    "ClusterMemory",
+    "HybridMemory",
+    "KeyQueue",
+    "follow",
+    "queue_size",
+]

@@ -2,7 +2,16 @@
 
 import torch
 import torch.nn.functional as F
+from fastreid.config import CfgNode
 from torch import Tensor, nn
+
+
+def queue_size(cfg: CfgNode) -> int:
+    """Q: MMT.MOCO.QUEUE_EPOCHS, as published, or without it MMT.MOCO.QUEUE_SIZE."""
+    moco, solver = cfg.MMT.MOCO, cfg.SOLVER
+    if moco.QUEUE_EPOCHS > 0:
+        return int(solver.IMS_PER_BATCH * solver.ITERS_PER_EPOCH * moco.QUEUE_EPOCHS)
+    return moco.QUEUE_SIZE
 
 
 class KeyQueue(nn.Module):
