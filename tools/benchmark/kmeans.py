@@ -1,6 +1,7 @@
 """k-means against scikit-learn's. Shapes: N images, D feature size, K clusters."""
 
 import argparse
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,11 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=12936, help="N")
     parser.add_argument("--size", type=int, default=2048, help="D")
     parser.add_argument("--clusters", type=int, nargs="+", default=[500, 700], help="K")
+    parser.add_argument(
+        "--restarts", type=int, nargs="+", default=[1], help="PSEUDO_LABELS.KMEANS.NUM_RESTARTS"
+    )
+    parser.add_argument("--without-sklearn", action="store_true", help="leave scikit-learn out")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print one table."""
-    works = {"mmt_plugin (faiss)": _ours, "scikit-learn, n_init 1": _by_sklearn}
+    works = {f"mmt_plugin (faiss), {count} starts": partial(_ours, count) for count in arguments.restarts}
+    if not arguments.without_sklearn:
+        works["scikit-learn, n_init 1"] = _by_sklearn
     rows = []
     for clusters in arguments.clusters:
         data = (arguments.images, arguments.size, clusters)
@@ -38,8 +45,9 @@ def _prepare(num_images: int, size: int, clusters: int) -> SimpleNamespace:
     return SimpleNamespace(features=clustered_features(num_images, size)[0], clusters=clusters)
 
 
-def _ours(prepared: SimpleNamespace, stages: Stages) -> tuple[float, int]:
-    return _inertia(prepared.features, kmeans(prepared.features, prepared.clusters))
+def _ours(restarts: int, prepared: SimpleNamespace, stages: Stages) -> tuple[float, int]:
+    found = kmeans(prepared.features, prepared.clusters, num_restarts=restarts)
+    return _inertia(prepared.features, found)
 
 
 def _by_sklearn(prepared: SimpleNamespace, stages: Stages) -> tuple[float, int]:
