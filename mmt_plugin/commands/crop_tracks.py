@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="repeat it for every camera",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="folder to make")
-    parser.add_argument("--every", type=int, default=5, help="take every so many-th box of a track (5)")
+    parser.add_argument("--every", type=int, default=5, help="take every so many-th frame (5)")
     parser.add_argument("--most", type=int, default=20, help="crops of a track at most; 0: all (20)")
     parser.add_argument("--shortest", type=int, default=5, help="boxes that a track must have (5)")
     parser.add_argument(

@@ -117,6 +117,13 @@ def exclusive_tracklets(names: Sequence[str], items: Sequence[Item]) -> np.ndarr
     return simultaneous(tracklets, frames)
 
 
+def seen_together(names: Sequence[str], items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Tracklets of N images, and the P x 2 pairs of them that share a frame; None where none do."""
+    tracklets = _numbers_of("tracklets", names, items)
+    pairs = simultaneous(tracklets, training_frames(names, items))
+    return (tracklets, pairs) if len(pairs) else None
+
+
 def dense_ids(values: Sequence) -> np.ndarray:
     """Any identities or cameras -> 0..n-1, in sorted order."""
     return np.unique([str(value) for value in values], return_inverse=True)[1]

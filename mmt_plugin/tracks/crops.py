@@ -36,7 +36,8 @@ class Choice:
     """Which boxes become crops.
 
     Attributes:
-        every: of a track, every so many-th of its boxes.
+        every: so many-th frame; the same ones for all tracks, so that tracks seen together stay together. Of
+            a track that is in none of them every so many-th box.
         smallest: width and height in pixels, of the box inside the frame.
         confidence: of the detector, at least.
         overlap: intersection over union with any other box of the frame, at most.
@@ -93,6 +94,7 @@ def chosen_boxes(frames: Mapping[int, list[Box]], choice: Choice, counts: Counte
     free = {frame: without_overlaps(boxes, choice.overlap) for frame, boxes in frames.items()}
     counts["overlapping"] += sum(len(frames[frame]) - len(boxes) for frame, boxes in free.items())
     wanted: dict[int, list[Box]] = {}
+    first = min(frames)
     lengths = Counter(box.track for boxes in frames.values() for box in boxes)
     for track, boxes in tracks_of(free).items():
         if not track:
@@ -106,7 +108,8 @@ def chosen_boxes(frames: Mapping[int, list[Box]], choice: Choice, counts: Counte
             continue
         sure = [box for box in boxes if box.confidence >= choice.confidence]
         counts["unsure"] += len(boxes) - len(sure)
-        kept = evenly(sure[:: choice.every], choice.most)
+        in_step = [box for box in sure if (box.frame - first) % choice.every == 0]
+        kept = evenly(in_step or sure[:: choice.every], choice.most)
         counts["not needed"] += len(sure) - len(kept)
         for box in kept:
             wanted.setdefault(box.frame, []).append(box)

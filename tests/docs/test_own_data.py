@@ -34,7 +34,12 @@ def test_every_measure_is_one():
     features = np.eye(6, dtype=np.float32)
     labels = PseudoLabels.from_features(np.arange(6) // 3, features)
     quality = label_free_quality(
-        labels, features, np.stack([features, features]), previous=labels, cameras=np.arange(6)
+        labels,
+        features,
+        np.stack([features, features]),
+        previous=labels,
+        cameras=np.arange(6),
+        together=(np.arange(6), np.array([[0, 1]])),
     )
     assert set(re.findall(r"label_free/(\w+)", TEXT)) == set(quality)
 

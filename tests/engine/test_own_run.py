@@ -92,6 +92,12 @@ def test_tracklets_of_a_list_share_labels_in_a_run(own_config, crops, tmp_path, 
     assert pairs
     assert conflicts(labels, tracklets, np.array(pairs)) == 0
     assert "cross_camera" in trainer.label_free_quality
+    assert trainer.label_free_quality["conflicts"] == 0
+    # Known, but not used: then it is told how often they share a cluster.
+    cfg.PSEUDO_LABELS.MUST_LINK = cfg.PSEUDO_LABELS.CANNOT_LINK = False
+    hook = PseudoLabelHook(cfg, training_items(cfg.DATASETS.TARGETS))
+    assert (hook.tracklets, hook.exclusive) == (None, None)
+    np.testing.assert_array_equal(hook.together[1], pairs)
 
 
 def test_cameras_that_are_not_known_cannot_be_compared(own_config, crops):

@@ -98,6 +98,13 @@ def test_all_of_it(identity_features):
     assert "twin_agreement" not in quality
     assert quality["clustered"] == 0.75
     assert quality["cross_camera"] == pytest.approx(4 / 5)
+    assert "conflicts" not in quality
+    # Tracklets of three images. Clusters are identities: two tracklets of one may not be seen together.
+    tracklets = np.arange(60) // 3
+    pairs = np.array([[a, b] for a in range(20) for b in range(a + 1, 20)])
+    together = label_free_quality(first, features, networks, together=(tracklets, pairs))["conflicts"]
+    shared = [set(truth[tracklets == a]) & set(truth[tracklets == b]) for a, b in pairs]
+    assert 0 < together == pytest.approx(np.mean([bool(s) for s in shared]))
     expected = stability(labels, truth) * silhouette(features, labels) * 0.75
     assert quality["score"] == pytest.approx(expected)
 

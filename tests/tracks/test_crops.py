@@ -101,6 +101,16 @@ def test_damaged_frames_are_counted(camera, tmp_path):
     assert json.loads((tmp_path / "out" / "crops.json").read_text())["cameras"]["gate"]["counts"] == counts
 
 
+def test_tracks_seen_together_stay_together(camera, tmp_path):
+    """Track 2 begins a frame after track 1, and track 3 is in the even frames only."""
+    lines = [line.split(",") for line in camera.tracks.read_text().split()]
+    kept = [x for x in lines if not (x[1] == "2" and x[0] == "1") and not (x[1] == "3" and int(x[0]) % 2)]
+    camera.tracks.write_text("\n".join(map(",".join, kept)))
+    crop_tracks([camera], tmp_path / "out", replace(EVERY, every=2, smallest=(4, 4)))
+    found = [(row["tracklet"].split("/")[1], int(row["frame"])) for row in rows(tmp_path / "out")]
+    assert sorted(found) == [("1", 1), ("1", 3), ("1", 5), ("2", 3), ("2", 5), ("3", 2), ("3", 6)]
+
+
 def test_tracks_that_count_from_0(camera, tmp_path):
     text = camera.tracks.read_text()
     camera.tracks.write_text(

@@ -64,6 +64,7 @@ class AdaptationReport(EpochReport):
         ("label_free/silhouette", "silhouette {:.3f}"),
         ("label_free/twin_agreement", "twin agreement {:.3f}"),
         ("label_free/cross_camera", "cross-camera {:.3f}"),
+        ("label_free/conflicts", "conflicts {:.3f}"),
         ("label_free/score", "score {:.3f}"),
         ("unreadable", "unreadable {:.0f}"),
         ("skipped_steps", "skipped steps {:.0f}"),

@@ -15,6 +15,7 @@ from mmt_plugin.data.build import (
     build_extraction_loader,
     dense_ids,
     exclusive_tracklets,
+    seen_together,
     training_tracklets,
 )
 from mmt_plugin.data.dataset import Item
@@ -57,6 +58,7 @@ class PseudoLabelHook(HookBase):
         self.exclusive = None
         if cfg.PSEUDO_LABELS.CANNOT_LINK:
             self.exclusive = exclusive_tracklets(cfg.DATASETS.TARGETS, items)
+        self.together = seen_together(cfg.DATASETS.TARGETS, items)
         self.labels: PseudoLabels | None = None
         self.recorder = None
         if cfg.REPORT.ENABLED and comm.is_main_process():
@@ -110,7 +112,12 @@ class PseudoLabelHook(HookBase):
         if comm.is_main_process():
             cameras = self.cameras if self.cameras.max() > 0 else None
             quality = label_free_quality(
-                found, features.numpy(), networks.numpy(), previous=self.labels, cameras=cameras
+                found,
+                features.numpy(),
+                networks.numpy(),
+                previous=self.labels,
+                cameras=cameras,
+                together=self.together,
             )
             scalars.update({f"{LABEL_FREE}{name}": value for name, value in quality.items()})
         scalars["judging_seconds"] = time.perf_counter() - clustered

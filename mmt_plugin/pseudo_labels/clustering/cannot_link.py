@@ -37,7 +37,7 @@ def conflicts(labels: np.ndarray, units: np.ndarray, pairs: np.ndarray) -> int:
         units: N integers from 0, -1 for an image of no unit.
         pairs: P x 2 units.
     """
-    return len(_violated(labels, units, pairs))
+    return len(np.unique(_violated(labels, units, pairs)[:, 1:], axis=0))
 
 
 def separate_conflicts(

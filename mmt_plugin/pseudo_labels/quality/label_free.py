@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from mmt_plugin.pseudo_labels.clustering.cannot_link import conflicts
 from mmt_plugin.pseudo_labels.clustering.dbscan import ZERO_DISTANCE
 from mmt_plugin.pseudo_labels.labels import PseudoLabels, with_singletons
 
@@ -28,6 +29,7 @@ def label_free_quality(
     *,
     previous: PseudoLabels | None = None,
     cameras: np.ndarray | None = None,
+    together: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, float]:
     """All that can be told of a labelling without annotations.
 
@@ -37,12 +39,15 @@ def label_free_quality(
         networks: V x N x D, the features of each network.
         previous: the labelling in use, of the same images; None at the first.
         cameras: N camera numbers; None where they are not known.
+        together: N tracklets and P x 2 pairs of them that are different people, see `seen_together`; None
+            where they are not known.
 
     Returns:
         Where there is enough to compute them from:
         "clustered": share of the images that are in a cluster.
         "median_size": images of the median cluster.
         "cross_camera": share of the clusters with images of several cameras.
+        "conflicts": share of the pairs of tracklets seen together that share a cluster all the same.
         "silhouette": see `silhouette`.
         "twin_agreement": mean of `common_neighbours` over all pairs of networks.
         "stability": see `stability`.
@@ -57,6 +62,9 @@ def label_free_quality(
         quality["median_size"] = float(np.median(found.counts))
         if cameras is not None:
             quality["cross_camera"] = _cross_camera(labels, cameras)
+    if together is not None:
+        tracklets, exclusive = together
+        quality["conflicts"] = conflicts(labels, tracklets, exclusive) / len(exclusive)
     if len(networks) > 1:
         pairs = combinations((network[rows] for network in networks), 2)
         quality["twin_agreement"] = float(np.mean([common_neighbours(one, two) for one, two in pairs]))
