@@ -58,6 +58,47 @@ def test_hybrid_memory_as_published():
         torch.testing.assert_close(memory.entries, g[f"memory{step}"], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_cluster_memory_against_a_loop(seed, hard):
+    """Any sizes, with classes that the batch lacks, and batches of one picture over and over."""
+    torch.manual_seed(seed)
+    classes, images, momentum = seed % 4 + 1, 1 + 3 * seed, seed / 10
+    memory = ClusterMemory(5, momentum=momentum, hard=hard)
+    labels = torch.cat([torch.arange(classes), torch.randint(-1, classes, (20,))])
+    memory.reset(labels, F.normalize(torch.randn(len(labels), 5), dim=1))
+    embeddings, targets = 10 * torch.randn(images, 5), torch.randint(classes, (images,))
+    if seed % 3 == 0:
+        embeddings[:] = embeddings[0]
+    expected, unit = memory.rows.clone(), F.normalize(embeddings, dim=1)
+    for c in targets.unique():
+        own = unit[targets == c]
+        for x in own[(own @ memory.rows[c]).argmin()][None] if hard else own:
+            expected[c] = F.normalize(momentum * expected[c] + (1 - momentum) * x, dim=0)
+    memory.update(embeddings, targets)
+    torch.testing.assert_close(memory.rows, expected)
+
+
+@pytest.mark.parametrize("memory", [ClusterMemory(4), HybridMemory(4)])
+def test_odd_input(memory):
+    """A class of no image, an empty batch, half precision within autocast."""
+    features = F.normalize(torch.randn(3, 4), dim=1)
+    memory.reset(torch.tensor([0, 2, 2]), features)
+    state = copy.deepcopy(memory.state_dict())
+    nothing = torch.empty(0, dtype=torch.long)
+    memory.update(torch.empty(0, 4), nothing, nothing)
+    assert all(torch.equal(value, state[name]) for name, value in memory.state_dict().items())
+    x = torch.randn(5, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = memory(x)
+    assert torch.equal(inside, memory(x))
+    assert inside.shape == (5, 3)
+    assert torch.isfinite(inside).all()
+    memory.update(x[:2].bfloat16(), torch.tensor([0, 2]), torch.tensor([0, 1]))
+    memory.reset(torch.full((3,), -1), features)
+    assert memory.num_classes == 0
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_follow_one_image_after_the_other(seed):
     torch.manual_seed(seed)

@@ -33,7 +33,8 @@ class ClassMemory(nn.Module):
         """Start from new labels.
 
         Args:
-            labels: N class indices from 0, without gaps; -1 for images that are left out.
+            labels: N class indices from 0; -1 for images that are left out. A class of no image looks at
+                nothing (cosines are 0) until one of its images is trained on.
             features: N x D, L2-normalised; NaN for images that could not be read, which are left out.
             keep: S, the source classes that are there already and stay the first ones.
         """
@@ -74,6 +75,12 @@ def check_arguments(dim: int, temperature: float, momentum: float) -> None:
         )
 
 
+def cosines(embeddings: Tensor, rows: Tensor) -> Tensor:
+    """B x C in float32, also within autocast, of embeddings B x D of any norm with rows C x D."""
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return F.linear(F.normalize(embeddings.float(), dim=1), rows)
+
+
 @torch.no_grad()
 def follow(rows: Tensor, index: Tensor, embeddings: Tensor, momentum: float) -> None:
     """row <- m row + (1 - m) x, normalised again, for one embedding after the other, in place.
@@ -85,6 +92,8 @@ def follow(rows: Tensor, index: Tensor, embeddings: Tensor, momentum: float) -> 
         embeddings: B x D, L2-normalised.
         momentum: m, in [0, 1).
     """
+    if not len(index):
+        return
     order = torch.argsort(index, stable=True)
     _, counts = torch.unique_consecutive(index[order], return_counts=True)
     starts = counts.cumsum(0) - counts

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from .base import MEMORY_REGISTRY, ClassMemory, check_arguments, follow
+from .base import MEMORY_REGISTRY, ClassMemory, check_arguments, cosines, follow
 
 
 class ClusterMemory(ClassMemory):
@@ -39,7 +39,7 @@ class ClusterMemory(ClassMemory):
         return len(self.rows)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        return F.linear(F.normalize(embeddings.float(), dim=1), self.rows) / self.temperature
+        return cosines(embeddings, self.rows) / self.temperature
 
     @torch.no_grad()
     def reset(self, labels: Tensor, features: Tensor, keep: int = 0) -> None:
@@ -68,12 +68,14 @@ def memory(cfg: CfgNode, dim: int) -> ClusterMemory:
 
 
 def class_centroids(labels: Tensor, features: Tensor) -> Tensor:
-    """Mean feature of each class, C x D, of N labels from 0 (-1: of no class) and features N x D."""
+    """Mean feature of each class, C x D, of N labels from 0 (-1: of no class) and features N x D; zeros
+    for a class of no image.
+    """
     members = labels >= 0
     labels = labels[members]
     counts = torch.bincount(labels)
     sums = features.new_zeros(len(counts), features.shape[1]).index_add_(0, labels, features[members])
-    return sums / counts[:, None]
+    return sums / counts[:, None].clamp(min=1)
 
 
 def _least_of_each(values: Tensor, targets: Tensor) -> Tensor:

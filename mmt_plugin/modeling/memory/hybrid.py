@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from fastreid.config import CfgNode
 from torch import Tensor
 
-from .base import MEMORY_REGISTRY, ClassMemory, check_arguments, follow
+from .base import MEMORY_REGISTRY, ClassMemory, check_arguments, cosines, follow
 
 # What the published code adds to a probability before its logarithm.
 MIN_PROBABILITY = 1e-6
@@ -56,8 +56,8 @@ class HybridMemory(ClassMemory):
         # The mean of cosines is the cosine with the mean: E x B similarities are never made.
         own = self.labels.where(self.labels >= 0, self.num_classes)
         sums = self.entries.new_zeros(self.num_classes + 1, self.entries.shape[1])
-        means = sums.index_add_(0, own, self.entries)[:-1] / self.counts[:, None]
-        similarities = F.linear(F.normalize(embeddings.float(), dim=1), means) / self.temperature
+        means = sums.index_add_(0, own, self.entries)[:-1] / self.counts[:, None].clamp(min=1)
+        similarities = cosines(embeddings, means) / self.temperature
         return (similarities.softmax(dim=1) + MIN_PROBABILITY).log()
 
     @torch.no_grad()
