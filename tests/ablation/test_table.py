@@ -1,9 +1,11 @@
 """Means, spreads, paired differences, and pages that hold them."""
 
 import math
+import re
 
 import pytest
-from ablation.doc_tables import GRIDS, draw_page
+from ablation.difference_plot import differences, draw_differences
+from ablation.doc_tables import GRIDS, draw_page, draw_plots
 from ablation.errors import AblationError
 from ablation.jobs import command_by_hand
 from ablation.learning_curves import draw_curve_table, draw_curves, evaluations
@@ -166,6 +168,21 @@ def test_curves_are_compared_after_as_many_iterations_and_after_as_much_computin
     assert draw_curve_table(grid, {name: {} for name in rows}) == ""
 
 
+def test_a_plot_has_a_dot_a_seed_and_a_bar_at_their_mean(make_grid, write_results):
+    grid = make_grid(ROWS, reference="MMT")
+    values = {"MMT": {1: 50.0, 2: 54.0}, "baseline": {1: 48.0, 2: 51.0, 4: 60.0}, "direct": {}}
+    results = read_results(write_results(grid, values), grid)
+    assert differences(grid, results) == {"baseline - MMT": [-2.0, -3.0]}
+    drawn = draw_differences(grid, results)
+    at = [float(x) for x in re.findall(r'cx="([\d.]+)"', drawn)]
+    mean, zero = (float(re.search(rf'class="{kind}" d="M([\d.]+) ', drawn)[1]) for kind in ("mean", "zero"))
+    assert len(at) == 2
+    assert mean == pytest.approx(sum(at) / 2, abs=0.1)
+    assert at[1] < at[0] < zero
+    assert zero - at[1] == pytest.approx(1.5 * (zero - at[0]), abs=0.2)
+    assert draw_differences(grid, {name: {} for name in ROWS}) == ""
+
+
 def test_a_page_keeps_everything_but_its_tables(tmp_path):
     text = "# A\n\n<!-- table: demo -->\n| 99.9 |\n<!-- end -->\n\nB\n"
     drawn = draw_page(text, tmp_path)
@@ -185,8 +202,9 @@ def test_every_grid_of_the_pages_is_drawn_somewhere():
 
 @pytest.mark.parametrize("page", WITH_TABLES, ids=lambda page: page.stem)
 def test_the_pages_of_results_are_what_the_result_files_give(page):
-    text = page.read_text()
-    assert draw_page(text, REPOSITORY / "docs" / "results") == text
+    text, results = page.read_text(), REPOSITORY / "docs" / "results"
+    assert draw_page(text, results) == text
+    assert all((page.parent / path).read_text() == plot for path, plot in draw_plots(text, results).items())
 
 
 def test_every_file_of_results_belongs_to_a_grid():

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ablation.doc_tables import draw_page
+from ablation.doc_tables import draw_page, draw_plots
 from ablation.fill import fill_grids
 from ablation.grid import Grid, load_grid
 from ablation.jobs import row_job
@@ -94,9 +94,13 @@ def show(grid: Grid, results: Path, output: Path) -> None:
 
 
 def write_page(page: Path, results: Path) -> None:
+    """Draw a page's tables anew, and its plots beside it."""
     text = draw_page(page.read_text(), results)
-    with replace_when_complete(str(page), "w") as file:
-        file.write(text)
+    plots = {page.parent / path: plot for path, plot in draw_plots(text, results).items()}
+    for path, content in {page: text, **plots}.items():
+        path.parent.mkdir(exist_ok=True)
+        with replace_when_complete(str(path), "w") as file:
+            file.write(content)
 
 
 def tell(failures: list[Failure]) -> None:

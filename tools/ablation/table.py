@@ -125,7 +125,7 @@ def _draw(
         if row.name in references and not row.reference:
             cells += ["reference", NOTHING, NOTHING]
         elif references:
-            cells += comparison(_compared(runs), _compared(results.get(row.reference, {})))
+            cells += comparison(compared(runs), compared(results.get(row.reference, {})))
         body.append(cells)
     return tabulate(body, headers=headers, tablefmt="github", disable_numparse=True)
 
@@ -135,7 +135,8 @@ def first_ari(run: RowResult) -> float | None:
     return run.curves["ARI"][0][1] if "ARI" in run.curves else None
 
 
-def _compared(runs: Mapping[int, RowResult]) -> dict[int, float]:
+def compared(runs: Mapping[int, RowResult]) -> dict[int, float]:
+    """The metric of the differences, by seed."""
     return {seed: run.metrics[COMPARED] for seed, run in runs.items()}
 
 
