@@ -98,8 +98,6 @@ def _host_nodes(_C: CfgNode) -> None:
     # (Cluster-Contrast's "NoCam").
     _C.DATALOADER.OTHER_CAMERAS = True
 
-    # The keys below are read by tools/evaluate.py, as are fastreid's TEST.FLIP and TEST.RERANK; training
-    # evaluates without them.
     # Images of a ranked list that count, before junk is removed; 100 for VisDA-2020. 0: all.
     _C.TEST.TOP_K = 0
     # VehicleID's protocol, where it is 10: of each test identity one random image is the gallery, all others

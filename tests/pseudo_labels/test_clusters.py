@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from sklearn.cluster import DBSCAN
+from sklearn.cluster import DBSCAN, KMeans
 
 from mmt_plugin.pseudo_labels import dbscan, jaccard_graph, kmeans, rho_eps
 
@@ -156,6 +156,9 @@ def test_kmeans_keeps_the_best_start(identity_features):
     sums = [inertia(labels) for labels in single]
     assert np.argmin(sums) > 0
     assert np.array_equal(kmeans(features, 40, 100, seed=4, num_restarts=3), single[np.argmin(sums)])
+    # The published call: scikit-learn's best of 10.
+    published = KMeans(40, n_init=10, random_state=1).fit(features).inertia_
+    assert inertia(kmeans(features, 40, num_restarts=10)) == pytest.approx(published, rel=0.01)
 
 
 def test_kmeans_with_as_many_clusters_as_images():
