@@ -44,7 +44,7 @@ def recipes(folder: str = "") -> Iterator[tuple[str, str]]:
     Base files and the developers' grids, which are no recipes, are left out.
     """
     root = recipes_folder()
-    if not (root / folder).is_dir():
+    if not (root / folder).is_dir() or not (root / folder).resolve().is_relative_to(root.resolve()):
         raise UsageError(f"there is no folder {folder!r} of recipes in {root}")
     for path in sorted((root / folder).rglob("*.yml")):
         if not path.name.startswith("Base-") and path.parent.name != "ablation":

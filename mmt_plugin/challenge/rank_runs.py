@@ -15,7 +15,7 @@ from mmt_plugin.runs.recipe import FREE_KEYS, flatten
 from mmt_plugin.runs.run import Run, is_run
 from mmt_plugin.runs.run_files import CONFIG, EVALUATION
 from mmt_plugin.system.devices import resolve_device
-from mmt_plugin.system.files import replace_when_complete
+from mmt_plugin.system.files import replace_when_complete, require_folder
 
 from .entry import Entry, make_entry
 from .ranked_run import RankedRun, load_run
@@ -76,6 +76,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     settings = load_settings(arguments)
     if arguments.output and is_run(arguments.output):
         raise ConfigError(f"--output {arguments.output} is the folder of a run: name another")
+    if arguments.output:
+        require_folder(arguments.output, "--output")
     named = [*arguments.runs, *([arguments.camera] if arguments.camera else [])]
     check_overrides(arguments.opts[::2], settings, named)
     world = [key.removeprefix("SYNTHETIC.") for key in arguments.opts[::2] if key.startswith("SYNTHETIC.")]

@@ -18,7 +18,7 @@ import numpy as np
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.errors import UserError
 from mmt_plugin.retrieval.ranking import Ranking, rank_gallery
-from mmt_plugin.system.files import replace_when_complete
+from mmt_plugin.system.files import read_text, replace_when_complete
 
 LISTED = 100
 IMAGE_NAME = re.compile(r"\s*(?P<name>\S.*\.(?:jpe?g|png|bmp|webp|tiff?))(?P<rest>(?:\s+\S+){1,3})\s*$", re.I)
@@ -51,7 +51,7 @@ def read_index(path: str | os.PathLike) -> Index:
         SubmissionError: a line is neither of the two forms, or an image is listed twice.
         FileNotFoundError: there is no such file.
     """
-    rows = [_words(line) for line in Path(path).read_text().splitlines() if line.strip()]
+    rows = [_words(line) for line in read_text(path).splitlines() if line.strip()]
     widths = {len(row) for row in rows}
     if widths not in ({2}, {4}):
         raise SubmissionError(
@@ -118,7 +118,7 @@ def read_submission(path: str | os.PathLike, num_queries: int, num_gallery: int)
             range, or repeated on its line.
         FileNotFoundError: there is no such file.
     """
-    lines = Path(path).read_text().splitlines()
+    lines = read_text(path).splitlines()
     if len(lines) != num_queries:
         raise SubmissionError(f"{path}: {len(lines)} lines, but the query index lists {num_queries} images")
     listed = min(LISTED, num_gallery)

@@ -16,6 +16,9 @@ from pathlib import Path
 
 from mmt_plugin.errors import UsageError
 
+OF_RUNS = ("camera", "config_file", "steps", "output", "opts")
+OF_SUBMISSIONS = ("query_index", "gallery_index")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", metavar="RUN", help="several runs make an ensemble")
@@ -34,6 +37,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError("give either runs to evaluate, or --submission with its indices")
     if arguments.submission and not (arguments.query_index and arguments.gallery_index):
         raise UsageError("--submission needs --query-index and --gallery-index")
+    for name in OF_RUNS if arguments.submission else OF_SUBMISSIONS:
+        if getattr(arguments, name):
+            where = "for runs, not for --submission" if arguments.submission else "of a --submission"
+            raise UsageError(f"--{name.replace('_', '-')} is {where}")
     if len(arguments.opts) % 2:
         raise UsageError(f"--opts takes KEY VALUE pairs, but has {len(arguments.opts)} words")
     from fastreid.utils.logger import setup_logger

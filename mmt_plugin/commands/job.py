@@ -13,7 +13,7 @@ from fastreid.utils import comm
 from torch import nn
 
 from mmt_plugin import data
-from mmt_plugin.config import ConfigError, check_config, check_evaluation, load_config
+from mmt_plugin.config import ConfigError, check_config, check_elements, check_evaluation, load_config
 from mmt_plugin.config.architecture import MMT, SDA, is_a
 from mmt_plugin.config.load import written_keys
 from mmt_plugin.config.reads import recording
@@ -116,10 +116,13 @@ def check_files(cfg: CfgNode) -> None:
 def load_checked_config(arguments: argparse.Namespace) -> CfgNode:
     """The checked, frozen config of the command line."""
     cfg = load_config(arguments.config_file, arguments.opts)
+    if "IMPORTS" in arguments.opts[::2]:
+        raise ConfigError("IMPORTS is a record, for which nothing is imported: give --import MODULE")
+    if not cfg.OUTPUT_DIR:
+        raise ConfigError("OUTPUT_DIR is empty: name the folder of the run")
     cfg.IMPORTS = tuple(arguments.imports)
     resolve_device(cfg)
-    if runner(cfg):
-        check_config(cfg)
+    (check_config if runner(cfg) else check_elements)(cfg)
     data.configure(cfg)
     cfg.freeze()
     return cfg

@@ -107,7 +107,7 @@ def call(verb: str, words: Sequence[str], program: str) -> int:
     parser = parser_of(verb, program)
     try:
         arguments = parse(parser, words)
-        if getattr(arguments, "config_file", None):
+        if getattr(arguments, "config_file", None) is not None:
             arguments.config_file = str(find_recipe(arguments.config_file))
         prepare_threads(os.environ, getattr(arguments, "num_gpus", 1))
         for name in arguments.imports:
@@ -137,11 +137,25 @@ def call(verb: str, words: Sequence[str], program: str) -> int:
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """The arguments; configuration keys and values, where a verb takes them, stand anywhere among them."""
     if not parser.get_default("takes_overrides"):
+        refuse_empty(words[: words.index("--opts")] if "--opts" in words else words)
         return parser.parse_args(words)
     rest, overrides = split_overrides(parser, words)
+    refuse_empty(rest)
     arguments = parser.parse_args(rest)
     arguments.opts = overrides
     return arguments
+
+
+def refuse_empty(words: Sequence[str]) -> None:
+    """Refuse options and names that are empty, as a variable of the shell is that was never set.
+
+    Raises:
+        UsageError: saying where.
+    """
+    for position, word in enumerate(words):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            where = word or (f"behind {words[position - 1]}" if position else "in front")
+            raise UsageError(f"there is an empty word, {where}: is a variable of the shell not set?")
 
 
 def is_explained(error: BaseException) -> bool:

@@ -26,14 +26,21 @@ def strip_labels(paths: list[str], folder: Path, seed: int = 1) -> int:
     Raises:
         FileExistsError: the folder holds something already.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise FileExistsError(f"{str(folder)!r} is not empty: name a new folder")
+    prepare_folder(folder)
     order = sorted(paths)
     random.Random(seed).shuffle(order)
     for number, path in enumerate(order):
         shutil.copyfile(path, folder / f"{number:06d}{Path(path).suffix.lower()}")
     return len(order)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make an empty folder, or refuse one that holds something."""
+    from mmt_plugin.system.files import require_folder
+
+    require_folder(folder, "the folder for the copies")
+    if any(folder.iterdir()):
+        raise FileExistsError(f"{str(folder)!r} is not empty: name a new folder")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from mmt_plugin.data.build import training_items
 
+    prepare_folder(arguments.folder)  # before a data set is drawn
     paths = [item[0] for item in training_items([arguments.dataset])]
     count = strip_labels(paths, arguments.folder, arguments.seed)
     print(f"{count} images in {arguments.folder}")

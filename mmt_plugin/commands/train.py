@@ -16,8 +16,11 @@ python tools/doctor.py says what this machine lacks.
 
 import argparse
 import os
+import re
+import socket
 
 from mmt_plugin.commands.overrides import add_overrides
+from mmt_plugin.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +52,37 @@ def default_address() -> str:
     return f"tcp://127.0.0.1:{2**15 + 2**14 + user % 2**14}"
 
 
+def check_processes(arguments: argparse.Namespace) -> None:
+    """Refuse numbers of processes that cannot be, and an address that nobody can meet at.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    for option, least in (("num_gpus", 1), ("num_machines", 1), ("machine_rank", 0)):
+        if getattr(arguments, option) < least:
+            name = option.replace("_", "-")
+            raise UsageError(f"--{name} is {getattr(arguments, option)}; it must be at least {least}")
+    if arguments.machine_rank >= arguments.num_machines:
+        raise UsageError(
+            f"--machine-rank is {arguments.machine_rank}, of {arguments.num_machines} machines "
+            "(--num-machines), which are counted from 0"
+        )
+    if arguments.dist_url == "auto" or arguments.dist_url.startswith(("env://", "file://")):
+        return
+    address = re.fullmatch(r"tcp://(\S+):(\d+)", arguments.dist_url)
+    if address is None or not 0 < int(address[2]) < 2**16:
+        raise UsageError(
+            f"--dist-url is {arguments.dist_url!r}; write tcp://host:port, such as tcp://10.0.0.1:29500"
+        )
+    if arguments.num_gpus * arguments.num_machines > 1:
+        try:
+            socket.getaddrinfo(address[1].strip("[]"), int(address[2]))
+        except OSError as error:
+            raise UsageError(f"--dist-url is {arguments.dist_url!r}: there is no such host") from error
+
+
 def run(arguments: argparse.Namespace) -> None:
+    check_processes(arguments)
     if os.environ.get("RANK", "0") == "0":  # torchrun's
         print(f"{arguments.config_file}: loading torch and fastreid", flush=True)
     from mmt_plugin.commands.job import start

@@ -19,6 +19,8 @@ def import_module_or_file(name: str) -> None:
     Raises:
         UsageError: there is none, or it cannot be imported.
     """
+    if not name:
+        raise UsageError("--import is followed by nothing: name a module or a .py file")
     is_file = name.endswith(".py")
     if is_file and not Path(name).is_file():
         raise UsageError(f"--import {name}: there is no such file")
@@ -29,7 +31,9 @@ def import_module_or_file(name: str) -> None:
         if is_file:
             _import_file(Path(name).resolve())
         else:
-            importlib.import_module(name)
+            module = importlib.import_module(name)
+            if getattr(module, "__file__", None) is None and hasattr(module, "__path__"):
+                raise UsageError(f"--import {name}: this is a folder without code; name a .py file in it")
     except UsageError:
         raise
     except Exception as error:  # whatever the user's code raises

@@ -15,6 +15,7 @@ from mmt_plugin.modeling.losses.softmax_triplet import GRADIENTS
 from mmt_plugin.pseudo_labels.choices import EPS_RULES, JACCARD_WEIGHTS, METHODS, OUTLIERS, SEARCHES
 
 from .architecture import SDA, is_a
+from .elements import element_rules
 from .relations import (
     Rule,
     batches_rules,
@@ -72,6 +73,7 @@ METHOD_CHOICES = {
     "INPUT.REA.VARIANT": ("mmt", "host"),
     "INPUT.AUTOAUG.VARIANT": ("mmt", "host"),
     "DATALOADER.BATCHES": ("pk", "uniform", "groups"),
+    "MODEL.HEADS.NECK_FEAT": ("before", "after"),
 }
 SDA_CHOICES = {**NETWORK_CHOICES, "SDA.METHOD": ("sda", "spgan")}
 
@@ -80,12 +82,15 @@ EVERY_RUN_MINIMA = {
     "SOLVER.ITERS_PER_EPOCH": 0,
     "SOLVER.CHECKPOINT_KEEP": 0,
     "SOLVER.MAX_BAD_STEPS": 0,
+    "TEST.EVAL_PERIOD": 0,
 }
 METHOD_MINIMA = {
     "SOLVER.WARMUP_ITERS": 0,
     "SOLVER.WARMUP_EPOCHS": 0,
     "SOLVER.DELAY_EPOCHS": 0,
     "SOLVER.FREEZE_ITERS": 0,
+    "SOLVER.WEIGHT_DECAY": 0,
+    "MODEL.HEADS.EMBEDDING_DIM": 0,
     "MMT.NUM_PAIRS": 1,
     "MMT.TRIPLET_WEIGHT": 0,
     "MMT.MOCO.WEIGHT": 0,
@@ -120,10 +125,19 @@ SDA_MINIMA = {
 }
 
 # As a mathematician writes them; "inf" is no bound.
-EVERY_RUN_INTERVALS = {"DATALOADER.MAX_BAD_IMAGES": "[0, 1)"}
+# Beyond the upper bounds memory ends, or numpy's seeds do.
+EVERY_RUN_INTERVALS = {
+    "SEED": "[0, 4294967295]",
+    "SOLVER.IMS_PER_BATCH": "[1, 65536]",
+    "DATALOADER.NUM_WORKERS": "[0, 1024]",
+    "DATALOADER.MAX_BAD_IMAGES": "[0, 1)",
+}
 METHOD_INTERVALS = {
     "SOLVER.BASE_LR": "(0, inf)",
     "SOLVER.LAYER_DECAY": "(0, 1]",
+    "SOLVER.GAMMA": "(0, inf)",
+    "INPUT.FLIP.PROB": "[0, 1]",
+    "INPUT.REA.PROB": "[0, 1]",
     "MMT.SOFT_CE_WEIGHT": "[0, 1]",
     "MMT.SOFT_TRI_WEIGHT": "[0, 1]",
     "MMT.EMA.ALPHA": "[0, 1)",
@@ -134,8 +148,12 @@ METHOD_INTERVALS = {
     "MODEL.HEADS.DROPOUT": "[0, 1)",
     "PSEUDO_LABELS.DBSCAN.RHO": "(0, 1]",
 }
-EVALUATION_INTERVALS = {"TEST.RERANK.LAMBDA": "[0, 1]", "TEST.CAMERA.WEIGHT": "[0, 1)"}
-EVALUATION_CHOICES = {"TEST.RERANK.POWER": (1, 2)}
+EVALUATION_INTERVALS = {
+    "TEST.IMS_PER_BATCH": "[1, 65536]",
+    "TEST.RERANK.LAMBDA": "[0, 1]",
+    "TEST.CAMERA.WEIGHT": "[0, 1)",
+}
+EVALUATION_CHOICES = {"TEST.METRIC": ("cosine", "euclidean"), "TEST.RERANK.POWER": (1, 2)}
 SDA_INTERVALS = {"SDA.SELF_SIMILARITY.MARGIN": "(0, 2]"}
 
 
@@ -145,6 +163,7 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the keys and their values.
     """
+    check_elements(cfg)
     if is_a(cfg, SDA):
         rules = [*_tables(cfg, SDA_CHOICES, SDA_MINIMA, SDA_INTERVALS), *sda_rules(cfg)]
     else:
@@ -169,12 +188,22 @@ def check_config(cfg: CfgNode) -> None:
     )
 
 
+def check_elements(cfg: CfgNode) -> None:
+    """Refuse lists that hold what they cannot, of any recipe.
+
+    Raises:
+        ConfigError: naming the keys and the elements.
+    """
+    _refuse([*element_rules(cfg)])
+
+
 def check_evaluation(cfg: CfgNode) -> None:
     """Refuse values of TEST that cannot rank.
 
     Raises:
         ConfigError: naming the keys and their values.
     """
+    check_elements(cfg)
     _refuse([*_evaluation(cfg), *option_rules(cfg)])
 
 

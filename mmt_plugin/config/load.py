@@ -16,6 +16,15 @@ from .yaml_file import read_mapping, read_recipe
 # What yacs raises for a wrong key or value, and Python for a value that is nested too deep.
 MERGING = (KeyError, AssertionError, ValueError, AttributeError, TypeError, RecursionError, MemoryError)
 
+KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number with a point (1.0)",
+    str: "a text",
+    list: "a list, such as ['a', 'b']",
+    tuple: "a tuple, such as ('a', 'b'), or ('a',) with a comma,",
+}
+
 
 def load_config(config_file: str | PathLike, opts: Sequence = ()) -> CfgNode:
     """fastreid's and the plugin's defaults, overridden by a file and then by KEY VALUE pairs.
@@ -25,8 +34,9 @@ def load_config(config_file: str | PathLike, opts: Sequence = ()) -> CfgNode:
     """
     cfg = get_cfg()
     add_mmt_config(cfg)
+    recipe = read_recipe(config_file)
     try:
-        cfg.merge_from_other_cfg(CfgNode(read_recipe(config_file)))
+        cfg.merge_from_other_cfg(CfgNode(recipe))
     except MERGING as error:
         raise ConfigError(f"{config_file}: {_explained(error, cfg)}") from error
     merge_options(cfg, opts)
@@ -69,6 +79,12 @@ def merge_options(cfg: CfgNode, opts: Sequence, origin: str = "the command line"
 def _explained(error: Exception, cfg: CfgNode, key: str = "") -> str:
     """What yacs says of a wrong key or value, with the name of the key that was probably meant."""
     message = str(error.args[0]) if error.args else f"{type(error).__name__}"
+    mismatch = re.fullmatch(r"Type mismatch .* values \((.*) vs\. (.*)\) for config key: (\S+)", message)
+    if mismatch:
+        usual, given, name = mismatch.groups()
+        kind = type(reduce(CfgNode.__getitem__, name.split("."), cfg))
+        wanted = KINDS.get(kind, kind.__name__)
+        return f"{name} takes {wanted}, but was given {given or repr('')} in place of {usual or repr('')}"
     node = re.search(r"vs\. ([^\n]*)\) for config key: (\S+)$", message)
     if node and "\n" in message:  # yacs shows the whole node
         example = next(_dotted_keys(reduce(CfgNode.__getitem__, node[2].split("."), cfg)))

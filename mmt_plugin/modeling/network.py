@@ -1,10 +1,15 @@
 """One re-ID network: a host backbone and a head. Shapes: B batch, D feature size."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.heads import build_heads
 from torch import Tensor, nn
+
+from mmt_plugin.errors import ConfigError
 
 from .backbones.stem import adapt_stem
 from .gradient_checkpointing import checkpoint_blocks
@@ -34,8 +39,12 @@ def build_network(cfg: CfgNode) -> ReIDNetwork:
     With MODEL.BACKBONE.FEAT_DIM 0 the feature size is measured, so that another backbone needs no other key.
     Batch normalisation becomes what MMT.IMAGES_PER_BN and MMT.DSBN ask for once the backbone has its
     pre-trained weights.
+
+    Raises:
+        ConfigError: a value of MODEL that fastreid's parts do not know.
     """
-    backbone = build_backbone(cfg)
+    with _blamed_on("MODEL.BACKBONE", cfg.MODEL.BACKBONE, ("NAME", "DEPTH", "NORM")):
+        backbone = build_backbone(cfg)
     adapt_stem(backbone, cfg.MODEL.BACKBONE)
     if cfg.MODEL.BACKBONE.FEAT_DIM == 0:
         cfg = cfg.clone()
@@ -43,7 +52,9 @@ def build_network(cfg: CfgNode) -> ReIDNetwork:
         cfg.MODEL.BACKBONE.FEAT_DIM = measure_feature_size(backbone, cfg.INPUT.SIZE_TRAIN)
     if cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING:
         checkpoint_blocks(backbone)
-    network = ReIDNetwork(backbone, build_heads(cfg))
+    with _blamed_on("MODEL.HEADS", cfg.MODEL.HEADS, ("NAME", "POOL_LAYER", "NORM", "NUM_CLASSES")):
+        heads = build_heads(cfg)
+    network = ReIDNetwork(backbone, heads)
     synchronised = any(isinstance(layer, nn.SyncBatchNorm) for layer in network.modules())
     if synchronised or cfg.MMT.IMAGES_PER_BN or cfg.MMT.DSBN.ENABLED:
         convert_batch_norm(
@@ -53,6 +64,22 @@ def build_network(cfg: CfgNode) -> ReIDNetwork:
             unfreeze=cfg.MMT.DSBN.UNFREEZE,
         )
     return network
+
+
+@contextmanager
+def _blamed_on(node: str, values: CfgNode, keys: tuple[str, ...]) -> Iterator[None]:
+    """Name the keys that most likely hold what a part does not know: fastreid looks values up in dicts, and
+    asserts.
+    """
+    try:
+        yield
+    except (KeyError, AssertionError, RuntimeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        given = ", ".join(f"{key} {values[key]!r}" for key in keys if key in values)
+        raise ConfigError(
+            f"{node} cannot be built of {given}: {type(error).__name__}: {error}; --debug shows where"
+        ) from error
 
 
 @torch.no_grad()

@@ -27,13 +27,12 @@ def locked(folder: str) -> Iterator[None]:
     share rank 0's claim.
 
     Raises:
-        ConfigError: another run uses the folder.
+        ConfigError: another run uses the folder, or nothing can be written there.
     """
     if not comm.is_main_process():
         yield
         return
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, LOCK), "a+") as file:
+    with _claim_file(folder) as file:
         try:
             held = _hold(file)  # noqa: F841  (until the block ends)
         except OSError as error:
@@ -47,6 +46,15 @@ def locked(folder: str) -> Iterator[None]:
         file.flush()
         remove_unfinished(folder)
         yield
+
+
+def _claim_file(folder: str) -> IO:
+    try:
+        os.makedirs(folder, exist_ok=True)
+        return open(os.path.join(folder, LOCK), "a+")
+    except OSError as error:
+        reason = "it is a file" if os.path.isfile(folder) else error.strerror
+        raise ConfigError(f"OUTPUT_DIR is {folder!r}, where no run can be written: {reason}") from error
 
 
 def _hold(file: IO) -> Any:

@@ -5,18 +5,23 @@ from functools import lru_cache
 
 import torch
 
+from mmt_plugin.errors import ConfigError
+
 logger = logging.getLogger("fastreid.mmt.devices")
 
 
 def resolve_device(cfg) -> str:
     """Turn `MODEL.DEVICE: auto` into "cuda" where there is a CUDA device, else "cpu". Other values are left
-    alone.
+    alone, if they name a device of this machine.
 
     Args:
         cfg: a fastreid config, frozen or not; changed in place.
 
     Returns:
         The value of MODEL.DEVICE afterwards.
+
+    Raises:
+        ConfigError: no device is called so, or this machine has none.
     """
     if cfg.MODEL.DEVICE == "auto":
         frozen = cfg.is_frozen()
@@ -24,7 +29,24 @@ def resolve_device(cfg) -> str:
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
         if frozen:
             cfg.freeze()
+    _require(cfg.MODEL.DEVICE)
     return cfg.MODEL.DEVICE
+
+
+def _require(name: str) -> None:
+    """Refuse a device that is none, or that is not here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        choices = "auto, cpu, cuda, or cuda:0 and so on"
+        raise ConfigError(f"MODEL.DEVICE is {name!r}, which is no device: choose {choices}") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"MODEL.DEVICE is {name!r}, but torch finds {torch.cuda.device_count()} CUDA devices; auto takes "
+            "the CPU where there is none, and mmt doctor says what torch was built for"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"MODEL.DEVICE is {name!r}, which this machine lacks: choose cpu, or auto")
 
 
 def batch_device(configured: str | torch.device | None, local_rank: int) -> torch.device:

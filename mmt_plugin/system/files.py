@@ -9,8 +9,35 @@ from typing import IO, Any
 
 from fastreid.utils.file_io import PathManager
 
+from mmt_plugin.errors import DataError, UsageError
+
 # What a file that is being written is called until it is whole.
 UNFINISHED = ".unfinished"
+
+
+def read_text(path: Path | str) -> str:
+    """A text file of the user's, in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{str(path)!r} is no text file: {error}") from error
+
+
+def require_folder(path: Path, option: str) -> None:
+    """Make a folder to write to before the work whose results go there.
+
+    Raises:
+        UsageError: naming the option, where that cannot be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if path.is_file() else error.strerror
+        raise UsageError(f"{option} is {str(path)!r}, where nothing can be written: {reason}") from error
 
 
 @contextmanager

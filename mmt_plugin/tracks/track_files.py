@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mmt_plugin.system.files import read_text
+
 from .boxes import Box, TracksError
 
 # Names that columns of a CSV file may have. Where a file has several of a row, the last of them counts: an id
@@ -155,7 +157,7 @@ def _read_label_folder(folder: Path) -> Iterator[Box]:
             "a folder"
         )
     for path in files:
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
             fields, where = line.split(), f"{path}, line {number}"
             if not fields:
                 continue

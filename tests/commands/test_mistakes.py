@@ -24,12 +24,37 @@ OF_THE_COMMAND_LINE = [
     ("train", ["--config-file", RECIPE, "--num-gpus", "two"], "invalid int value: 'two'"),
     ("train", ["--config-file", RECIPE, "--num-machines", "2", "--dist-url", "auto"], "common address"),
     ("train", ["--config-file", RECIPE, "--import", "nowhere.py"], "--import nowhere.py: there is no such"),
+    ("train", ["--config-file", ""], "there is no config file ''"),
+    ("train", ["--config-file", RECIPE, "--import", "datasets"], "a folder without code"),
+    ("train", ["--config-file", RECIPE, "--num-gpus", "0"], "--num-gpus is 0; it must be at least 1"),
+    ("train", ["--config-file", RECIPE, "--machine-rank", "1"], "--machine-rank is 1, of 1 machines"),
+    ("train", ["--config-file", RECIPE, "--dist-url", "here"], "write tcp://host:port"),
+    ("train", ["--config-file", RECIPE, "--dist-url", "tcp://a:99999"], "write tcp://host:port"),
+    (
+        "train",
+        ["--config-file", RECIPE, "--num-gpus", "2", "--dist-url", "tcp://a.invalid:1"],
+        "no such host",
+    ),
     ("translate", ["--config-file", RECIPE], "is no recipe of SDA"),
     ("translate", ["--config-file", SDA_RECIPE, "--quality", "0"], "--quality is 0"),
     ("evaluate", [], "give either runs to evaluate"),
     ("evaluate", ["{}/nowhere"], "nowhere is no run"),
     ("evaluate", ["{}", "--opts", "SEED"], "--opts takes KEY VALUE pairs"),
     ("evaluate", ["--submission", "{}/none.txt"], "--submission needs --query-index"),
+    ("evaluate", ["{}", "--query-index", "{}/none.txt"], "--query-index is of a --submission"),
+    ("evaluate", ["{}", "--output", ""], "an empty word, behind --output"),
+    (
+        "evaluate",
+        [
+            "--submission",
+            "{0}/binary.yml",
+            "--query-index",
+            "{0}/binary.yml",
+            "--gallery-index",
+            "{0}/binary.yml",
+        ],
+        "binary.yml' is no text file",
+    ),
     ("crop-tracks", [], "required"),
     ("export", ["{}"], "name a --format"),
     ("export", ["{}", "--format", "onx"], "invalid choice: 'onx'"),
@@ -41,7 +66,13 @@ OF_THE_COMMAND_LINE = [
     ("leaderboard", ["{}", "--format", "word"], "invalid choice: 'word'"),
     ("strip-labels", ["Market1502", "{}/crops"], "Market1502"),
     ("strip-labels", ["Market1501", "{}/crops"], "FASTREID_DATASETS"),
+    (
+        "strip-labels",
+        ["SynthMetro", "{}/empty.yml"],
+        "empty.yml', where nothing can be written: it is a file",
+    ),
     ("configs", ["mtm"], "there is no folder 'mtm'"),
+    ("configs", [".."], r"there is no folder '\.\.'"),
     ("doctor", ["now"], "unrecognized arguments: now"),
 ]
 # Keys of a training, and what the message has to say.
@@ -68,7 +99,23 @@ OF_KEYS = [
     ),
     (["MODEL.META_ARCHITECTURE", "MutualMeanTeachin"], "did you mean MutualMeanTeaching"),
     (["MODEL.BACKBONE.NAME", "build_resnet"], "MODEL.BACKBONE.NAME is 'build_resnet'"),
-    (["OUTPUT_DIR", "{}/empty.yml"], r"empty\.yml"),
+    (["OUTPUT_DIR", "{}/empty.yml"], r"OUTPUT_DIR is '.*empty\.yml', .*: it is a file"),
+    (["OUTPUT_DIR", ""], "OUTPUT_DIR is empty"),
+    (["SEED", "-5"], "SEED is -5"),
+    (["SEED", "a"], "SEED takes a whole number, but was given a in place of 1"),
+    (["DATASETS.TARGETS", "SynthMetro"], r"takes a tuple, such as \('a', 'b'\), or \('a',\) with a comma"),
+    (["DATASETS.TARGETS", "('SynthMetro', 3)"], "DATASETS.TARGETS has 3; it takes names"),
+    (["DATASETS.TARGETS", "('SynthMetro', 'SynthMetro')"], "names SynthMetro more than once"),
+    (["MMT.WEIGHTS", "(1, 2)"], "MMT.WEIGHTS has 1, 2; it takes paths"),
+    (["MMT.SOURCE.SEEDS", "(-1, 2)"], "MMT.SOURCE.SEEDS has -1; it takes whole numbers"),
+    (["INPUT.SIZE_TEST", "(-1, 3)"], "INPUT.SIZE_TEST has -1"),
+    (["MODEL.PIXEL_STD", "[0.0, 1.0, 1.0]"], "MODEL.PIXEL_STD has 0.0"),
+    (["MODEL.PIXEL_MEAN", "[1.0]"], r"have \(1, 3\) numbers"),
+    (["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu', which is no device"),
+    (["MODEL.DEVICE", "cuda:99"], "MODEL.DEVICE is 'cuda:99', but torch finds"),
+    (["DATALOADER.NUM_WORKERS", "-1"], "DATALOADER.NUM_WORKERS is -1"),
+    (["TEST.IMS_PER_BATCH", "0"], "TEST.IMS_PER_BATCH is 0"),
+    (["IMPORTS", "('a',)"], "IMPORTS is a record"),
 ]
 # What a config file holds.
 OF_FILES = {
@@ -126,6 +173,7 @@ def check(ended, message: str, folder: Path) -> None:
 
 @pytest.mark.parametrize(("verb", "words", "message"), OF_THE_COMMAND_LINE)
 def test_of_the_command_line(command, folder, verb, words, message):
+    (folder / "datasets").mkdir()
     ended = command(verb, *(word.format(folder) for word in words))
     check(ended, message.replace("?", r"\?"), folder)
 

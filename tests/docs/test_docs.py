@@ -1,6 +1,7 @@
 """The pages name only what is there: commands, options, configuration keys and values, files, links."""
 
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from functools import cache
@@ -160,3 +161,15 @@ def test_python_is_python(page):
     for language, body in FENCE.findall(page.read_text()):
         if language == "python":
             compile(body, page.name, "exec")
+
+
+def test_links_of_the_long_description_lead_somewhere():
+    setup = runpy.run_path(str(REPOSITORY / "setup.py"), run_name="setup")
+    readme = (REPOSITORY / "README.md").read_text()
+    home = setup["home_of"]("Host = https://h.org/a\nSource = https://e.org/m/\n")
+    absolute = setup["description"](readme, home)
+    assert "](https://e.org/m/raw/main/docs/report.png)" in absolute
+    assert "](https://e.org/m/blob/main/docs/own_data.md)" in absolute
+    without = setup["description"](readme, setup["home_of"]("Host = https://h.org/a"))
+    for text in (absolute, without):
+        assert all(link.startswith("https://") for link in LINK.findall(text))

@@ -18,6 +18,7 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.errors import DataError
+from mmt_plugin.system.files import read_text
 
 # The target's five cameras, as the files number them.
 TARGET_CAMERAS = {1: 0, 2: 1, 4: 2, 5: 3, 6: 4}
@@ -103,7 +104,7 @@ def _rendered_people(folder: Path) -> Iterator[Item]:
 
 def _unlabelled(folder: Path, label_file: Path) -> Iterator[Item]:
     """Lines of "name camera ...": the camera is known, the identity is not and stands as 0."""
-    for line in label_file.read_text().splitlines():
+    for line in read_text(label_file).splitlines():
         if line.strip():
             name, _, camera = line.strip().partition(" ")
             camera = camera.split()[0] if camera.split() else ""
@@ -114,7 +115,7 @@ def _unlabelled(folder: Path, label_file: Path) -> Iterator[Item]:
 
 def _paths(folder: Path, index_file: Path) -> Iterator[Path]:
     """The images that an index lists, one a line, its name first."""
-    for line in index_file.read_text().splitlines():
+    for line in read_text(index_file).splitlines():
         if line.strip():
             yield folder / line.split()[0]
 
