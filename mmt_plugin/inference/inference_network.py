@@ -15,7 +15,7 @@ from mmt_plugin.config.architecture import check_registered
 from mmt_plugin.errors import UserError
 from mmt_plugin.modeling.network import build_network
 from mmt_plugin.runs.run import Run, RunError, is_run
-from mmt_plugin.runs.run_files import CONFIG
+from mmt_plugin.runs.run_files import CONFIG, SLIM_MODEL
 from mmt_plugin.system.memory import keep_freed_memory
 from mmt_plugin.weights.load_network import inference_weights, load_network
 
@@ -23,7 +23,7 @@ from .pixels import convert_pixels
 
 # The model's file in the folder of an export, by what reads it.
 EXPORTED = {
-    "fastreid": "model.pth",
+    "fastreid": SLIM_MODEL,
     "safetensors": "model.safetensors",
     "torchscript": "model.torchscript",
     "onnx": "model.onnx",

@@ -15,7 +15,7 @@ from mmt_plugin.config import add_mmt_config, load_config
 from mmt_plugin.errors import UserError
 
 from .metrics import Scalars, read_scalars
-from .run_files import BEST_MODEL, CONFIG, EVALUATION, FINAL_MODEL, LOG, RESULTS
+from .run_files import BEST_MODEL, CONFIG, EVALUATION, FINAL_MODEL, LOG, RESULTS, SLIM_MODEL
 
 
 class RunError(UserError, RuntimeError):
@@ -109,12 +109,15 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """The checkpoint that was asked for, else the one that MMT.SELECTION.RULE has chosen.
+        """The checkpoint that was asked for, else the one that MMT.SELECTION.RULE has chosen, or of an export
+        its only one.
 
         Raises:
             RunError: it is not there.
         """
         path = self._checkpoint or self.folder / chosen_model(self.cfg)
+        if not path.is_file() and (slim := self.folder / SLIM_MODEL).is_file():
+            path = slim
         if not path.is_file():
             raise RunError(
                 f"{self.name}: there is no {path.name}; the run is not finished: add --resume to its "

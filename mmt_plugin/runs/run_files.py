@@ -12,5 +12,7 @@ REPORT = "report.html"
 LAST_CHECKPOINT = "last_checkpoint"
 FINAL_MODEL = "model_final.pth"
 BEST_MODEL = "model_best.pth"
+# Of an export for fastreid: one network, nothing that only training needs.
+SLIM_MODEL = "model.pth"
 # Of a run that was asked to stop.
 STOPPED_MODEL = "model_stopped.pth"

@@ -24,7 +24,7 @@ OF_THE_COMMAND_LINE = [
     ("train", ["--config-file", RECIPE, "--num-gpus", "two"], "invalid int value: 'two'"),
     ("train", ["--config-file", RECIPE, "--num-machines", "2", "--dist-url", "auto"], "common address"),
     ("train", ["--config-file", RECIPE, "--import", "nowhere.py"], "--import nowhere.py: there is no such"),
-    ("train", ["--config-file", ""], "there is no config file ''"),
+    ("train", ["--config-file", ""], "there is an empty word, behind --config-file"),
     ("train", ["--config-file", RECIPE, "--import", "datasets"], "a folder without code"),
     ("train", ["--config-file", RECIPE, "--num-gpus", "0"], "--num-gpus is 0; it must be at least 1"),
     ("train", ["--config-file", RECIPE, "--machine-rank", "1"], "--machine-rank is 1, of 1 machines"),

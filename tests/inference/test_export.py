@@ -12,10 +12,12 @@ import torch
 from fastreid.modeling.meta_arch import build_model
 
 import mmt_plugin
+from mmt_plugin.challenge.ranked_run import load_run
 from mmt_plugin.config import load_config
 from mmt_plugin.data.build import build_dataset
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
+from mmt_plugin.engine.trained_model import load_for_evaluation
 from mmt_plugin.inference import FORMATS, ExportError, FeatureExtractor, export
 from mmt_plugin.inference.exports import TOLERANCE
 from mmt_plugin.modeling.layers import DomainBatchNorm
@@ -103,6 +105,9 @@ def test_a_plain_checkpoint_has_no_classifier_and_no_keys_of_the_plugin(make_run
     weights = load_file(tmp_path / "export" / "model.pth")["model"]
     assert weights["heads.weight"].shape == (0, 512)
     assert all(key.startswith(("backbone.", "heads.")) for key in weights)
+    # evaluate.py opens it as it does a run.
+    opened = load_for_evaluation(load_run(str(tmp_path / "export")).cfg).state_dict()
+    assert all(torch.equal(opened[key], weights[key]) for key in weights.keys() - {"heads.weight"})
 
 
 def test_safetensors_start_another_run(make_run, tmp_path):
