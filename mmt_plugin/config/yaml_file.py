@@ -67,9 +67,24 @@ def read_mapping(path: str | os.PathLike) -> dict[str, Any]:
     if len(content) > MOST_BYTES:
         raise ConfigError(f"{path} is larger than {MOST_BYTES >> 10} kB: that is no recipe")
     try:
-        tree = copy.deepcopy(_parsed(content.decode()))
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no text file: {error}") from error
+    return parse_mapping(text, path)
+
+
+def parse_mapping(text: str, path: str | os.PathLike) -> dict[str, Any]:
+    """The keys and values in a text.
+
+    Args:
+        text: YAML.
+        path: where it came from.
+
+    Raises:
+        ConfigError: naming the file and, where YAML knows it, the line.
+    """
+    try:
+        tree = copy.deepcopy(_parsed(text))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{path} is no recipe: {' '.join(str(error).split())}") from error
     if tree is None:

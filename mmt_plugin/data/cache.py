@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mmt_plugin.system.files import replace_when_complete, reserve
+from mmt_plugin.system.json_files import read_json
 from mmt_plugin.system.signals import leave_signals_to_the_main_process
 
 from .dataset import DatasetError, ImageFiles
@@ -151,7 +152,7 @@ class CachedFiles(ImageFiles):
 
     def _check(self) -> None:
         try:
-            found = json.loads((self.folder / ABOUT).read_text())
+            found = read_json(self.folder / ABOUT)
         except ValueError:
             found = None
         wanted = self._description()

@@ -41,7 +41,7 @@ def load_record(kind: type[T], path: Path) -> T | None:
     Raises:
         RecordError: the file is damaged, or not of this kind.
     """
-    if not path.exists():
+    if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as arrays:

@@ -112,7 +112,7 @@ def _score_tiles(run: ReportedRun) -> list[Tile]:
     if chosen and dataset == run.cfg.MMT.SELECTION.DATASET:
         metrics, when = chosen[2], "best epoch, chosen with labels; "
     found = []
-    for metric in ("mAP", "Rank-1"):
+    for metric in [name for name in ("mAP", "Rank-1") if name in metrics]:
         before = source_score(run, dataset, metric)
         note = f"{when}on {dataset}" if before is None else f"{when}source model alone: {before:.1f} %"
         found.append(Tile(metric, f"{metrics[metric]:.1f} %", note))

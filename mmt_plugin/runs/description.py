@@ -12,6 +12,7 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.utils import comm
 
 from mmt_plugin.config import source_batch_size
+from mmt_plugin.config.yaml_file import parse_mapping
 
 from .recipe import FREE_KEYS, flatten, in_one_form
 from .run import Run, is_run
@@ -171,7 +172,7 @@ def _source_digest(weights: Path) -> str:
             return weights.name
         return hashlib.sha256(weights.read_bytes()).hexdigest()
     text = Run(weights.parent).config_text
-    return _digest(text, flatten(yaml.safe_load(text)).get("MMT.WEIGHTS") or ())
+    return _digest(text, flatten(parse_mapping(text, weights.parent)).get("MMT.WEIGHTS") or ())
 
 
 def _untranslated(name: str) -> tuple[str, str]:

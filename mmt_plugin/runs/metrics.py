@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmt_plugin.system.json_files import read_text
+
 from .run_files import METRICS
 
 # How the names of inference networks start, see `evaluation.networks`.
@@ -62,7 +64,7 @@ def read_scalars(folder: Path) -> Scalars:
     What is recorded together with the number of clusters is a scalar of the label step, whatever its name.
     """
     path = folder / METRICS
-    lines = list(map(_parse, path.read_text().splitlines())) if path.exists() else []
+    lines = list(map(_parse, read_text(path).splitlines())) if path.exists() else []
     lines = [line for line in lines if line is not None]
     length = min((line["iteration"] + 1 for line in lines if "images_per_bn" in line), default=0)
     others = {name for line in lines if "clusters" not in line for name in line}
@@ -83,7 +85,9 @@ def read_scalars(folder: Path) -> Scalars:
 def _parse(line: str) -> dict | None:
     try:
         scalars = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(scalars, dict) or "iteration" not in scalars:
         return None
     return {FORMER_NAMES.get(name, name): value for name, value in scalars.items()}
 

@@ -9,6 +9,7 @@ import yaml
 from fastreid.config import CfgNode, get_cfg
 
 from mmt_plugin.config import ConfigError, add_mmt_config
+from mmt_plugin.config.yaml_file import parse_mapping, read_mapping
 from mmt_plugin.data.datasets.own.names import is_own
 
 from .run_files import CONFIG
@@ -62,7 +63,7 @@ def recipe_changes(
         allowed: keys that do not count, either.
     """
     defaults = flatten(_defaults())
-    before, after = (flatten(yaml.safe_load(text)) for text in (old, new))
+    before, after = (flatten(parse_mapping(text, "the run's configuration")) for text in (old, new))
     before = {**{key: defaults[key] for key in after.keys() & defaults.keys()}, **before}
     same_before, same_after = in_one_form(before), in_one_form(after)
     skipped = {*free}
@@ -104,7 +105,7 @@ def in_its_time(cfg: CfgNode) -> CfgNode:
     path = Path(cfg.OUTPUT_DIR, CONFIG)
     if not path.is_file():
         return cfg
-    recorded, defaults = flatten(yaml.safe_load(path.read_text())), flatten(_defaults())
+    recorded, defaults = flatten(read_mapping(path)), flatten(_defaults())
     asked = flatten(yaml.safe_load(cfg.dump()))
     newer = [
         key

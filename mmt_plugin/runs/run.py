@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from functools import cached_property
 from pathlib import Path
 
-import yaml
 from fastreid.config import CfgNode, get_cfg
 
 from mmt_plugin.config import add_mmt_config, load_config
+from mmt_plugin.config.yaml_file import parse_mapping
 from mmt_plugin.errors import UserError
+from mmt_plugin.system.json_files import DamagedFileError, read_json
 
 from .metrics import Scalars, read_scalars
 from .run_files import BEST_MODEL, CONFIG, EVALUATION, FINAL_MODEL, LOG, RESULTS, SLIM_MODEL
@@ -154,9 +154,9 @@ class Run:
     def _read(self, name: str) -> dict:
         path = self.folder / name
         try:
-            content = json.loads(path.read_text())
-        except ValueError as error:
-            raise RunError(f"{path} is no JSON: {error}") from error
+            content = read_json(path)
+        except DamagedFileError as error:
+            raise RunError(str(error)) from error
         if not isinstance(content, dict):
             raise RunError(f"{path} is damaged: it holds a {type(content).__name__}, not a record")
         return content
@@ -176,5 +176,5 @@ def _parsed(text: str) -> CfgNode:
     """A configuration that this plugin has dumped; what it lacks has its default."""
     cfg = get_cfg()
     add_mmt_config(cfg)
-    cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
+    cfg.merge_from_other_cfg(CfgNode(parse_mapping(text, EVALUATION)))
     return cfg

@@ -18,6 +18,7 @@ from mmt_plugin.data.dataset import Item
 from mmt_plugin.data.datasets.translated import split_folder
 from mmt_plugin.runs.lock import locked
 from mmt_plugin.system.files import remove_unfinished, replace_when_complete
+from mmt_plugin.system.json_files import read_json
 from mmt_plugin.weights.load_network import CheckpointError, load_file, match_keys
 
 from .cycle_gan import TO_TARGET, build_generator
@@ -125,7 +126,7 @@ def _mark(folder: Path, description: dict, is_empty: bool) -> None:
         with replace_when_complete(str(marker), "w") as file:
             json.dump(description, file, indent=1)
         return
-    found = json.loads(marker.read_text()) if marker.exists() else None
+    found = read_json(marker) if marker.exists() else None
     if found != description:
         raise CheckpointError(
             f"{folder} holds images of {'unknown origin' if found is None else 'another translation'} "

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from mmt_plugin.data.processes import only_writer
 from mmt_plugin.errors import UserError
+from mmt_plugin.system.json_files import read_json
 
 from .spec import RENDERER_VERSION, WorldSpec
 from .world import DOMAINS, FOLDERS, Domain, Shot, plan
@@ -83,7 +84,7 @@ def ensure_domain(
 def _damage(folder: Path, domain: Domain, spec: WorldSpec) -> str | None:
     """Why a folder is not the whole domain, or None when it is."""
     try:
-        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        found = read_json(folder / MARKER)
     except FileNotFoundError:
         return f"no {MARKER}"
     except ValueError:

@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmt_plugin.system.files import replace_when_complete
+from mmt_plugin.system.json_files import read_json
 
 from .boxes import Box, TracksError, evenly, tracks_of, without_overlaps
 from .frames import read_frames
@@ -237,7 +238,7 @@ def _read_record(output: Path, choice: Choice) -> dict:
         _write(path, json.dumps(record, indent=1))
         return record
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
         earlier = {**json.loads(json.dumps(asdict(Choice()))), **record["choice"]}
         record["cameras"].items()
     except (ValueError, KeyError, TypeError, AttributeError):

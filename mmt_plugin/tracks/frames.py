@@ -10,6 +10,9 @@ from mmt_plugin.system.decoding import UnreadableImageError, read_image
 
 from .boxes import TracksError
 
+# Others are lists (HLS, DASH, ffconcat), with which a video has any file of this machine, or address, opened.
+CONTAINERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "flv", "asf")
+CONTAINERS += ("mjpeg", "ogg", "mxf", "ivf", "obu", "dv", "gif")
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 
@@ -84,7 +87,7 @@ def _from_video(path: Path, wanted: Collection[int], first: int) -> Iterator[tup
         ) from None
     missing, last = set(wanted), max(wanted, default=-1)
     try:
-        with av.open(str(path)) as video:
+        with av.open(str(path), options={"format_whitelist": ",".join(CONTAINERS)}) as video:
             if not video.streams.video:
                 raise TracksError(f"{str(path)!r} has no video stream")
             for number, frame in enumerate(_decoded(video), start=first):

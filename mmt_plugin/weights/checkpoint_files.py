@@ -82,11 +82,15 @@ def _refuse_programs(path: str) -> None:
 
 def _refuse_expanded(path: str, content: Any) -> None:
     """A tensor can repeat a few stored numbers without end, and takes all that memory once it is copied."""
+    repeated = 0
     for name, tensor in named_tensors(content):
         if tensor.layout != torch.strided:
             raise WeightsFileError(f"{path}: {name} is a sparse tensor, which no network has")
+        if tensor.is_meta or tensor.is_nested or tensor.is_quantized:
+            raise WeightsFileError(f"{path}: {name} is a tensor of a kind that no network's weights have")
         asked, held = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
-        if asked > held + _ROOM:
+        repeated += max(0, asked - held)
+        if repeated > _ROOM:
             raise WeightsFileError(
                 f"{path} is refused: {name} asks for {asked:,} bytes of memory, of which the file holds "
                 f"{held:,}"

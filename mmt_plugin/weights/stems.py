@@ -42,7 +42,7 @@ def check_recorded_stem(backbone: nn.Module, path: str) -> None:
     try:
         keys = yaml.safe_load(config.read_text())["MODEL"]["BACKBONE"]
         recorded = {key: keys.get(key, default) for key, default in KEYS.items()}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+    except (yaml.YAMLError, RecursionError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
         return  # no configuration of a run
     different = {key: value for key, value in recorded.items() if value != own[key]}
     if keys.get("NAME") == "build_resnet_backbone" and different:

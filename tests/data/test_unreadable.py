@@ -3,16 +3,20 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from fastreid.engine.train_loop import HookBase
 
 from mmt_plugin.data.build import build_extraction_loader, build_train_loader, dense_ids, training_items
 from mmt_plugin.data.unreadable import TooManyUnreadableError, UnreadableImages
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.features import extract_features
+from mmt_plugin.engine.hooks.unreadable_images import UnreadableHook
 from mmt_plugin.engine.pipeline import train
+from mmt_plugin.engine.resume.resumable_trainer import ResumableTrainer
 from mmt_plugin.system.decoding import UnreadableImageError
 
 pytestmark = pytest.mark.fault
@@ -113,6 +117,16 @@ def test_a_run_reports_what_it_skipped(spoiled, observe, caplog):
     lines = [json.loads(line) for line in Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()]
     assert [line["unreadable"] for line in lines if "unreadable" in line] == [2.0, 2.0]
     observe("2 of 60 training images truncated, DATALOADER.ON_BAD_IMAGE skip", reports[0], "those images", 2)
+
+
+def test_a_checkpoint_within_an_epoch_holds_what_every_rank_skipped(monkeypatch):
+    loader = SimpleNamespace(skipped=[UnreadableImages(["a"] * 30, 0.1)])
+    loader.skipped[0].add([3])
+    hook = UnreadableHook()
+    hook.trainer = SimpleNamespace(data_loader=loader, _hooks=[HookBase(), hook])
+    monkeypatch.setattr("mmt_plugin.engine.hooks.unreadable_images.comm.all_gather", lambda mine: [mine, {7}])
+    ResumableTrainer.gather_state(hook.trainer)
+    assert hook.state_dict() == {"indices": [[3, 7]]}
 
 
 def test_too_many_end_the_run(spoiled, observe):

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +12,8 @@ import numpy as np
 import psutil
 import torch
 from tiny import REPOSITORY, TINY, as_options
+from victim import Strike, train
 
-HERE = Path(__file__).parent
-TRAIN_NET = REPOSITORY / "tools" / "train_net.py"
 CONFIG = REPOSITORY / "configs" / "synthetic" / "plaza2metro_mmt.yml"
 # Source pre-training of one epoch, then adaptation with everything that has a state.
 SETTINGS = {
@@ -43,35 +40,29 @@ SETTINGS = {
 }
 # Scalars that depend on the clock.
 CLOCK = re.compile(r"time|data_time|\w+_seconds|seconds/.*")
-PATIENCE = 240  # seconds; a run takes about ten on an idle machine
+PATIENCE = 600  # seconds; a run takes about ten on an idle machine
 
 
 class Run:
     """One process that trains into a folder."""
 
     def __init__(
-        self, folder: Path, datasets: Path, *arguments: object, script: tuple = (TRAIN_NET,), **keys
+        self, folder: Path, datasets: Path, *arguments: object, strike: Strike | None = None, **keys
     ):
         """
         Args:
             folder: OUTPUT_DIR.
             datasets: FASTREID_DATASETS.
             arguments: of the tool, such as "--resume".
-            script: what to run in place of the tool, with its own arguments.
+            strike: a signal that the process sends to itself.
             keys: overrides, "__" for ".".
         """
         settings = {**SETTINGS, "OUTPUT_DIR": folder, **{k.replace("__", "."): v for k, v in keys.items()}}
-        command = [*script, "--config-file", CONFIG, *arguments, *as_options(settings)]
+        words = ["--config-file", CONFIG, *arguments, *as_options(settings)]
         self.folder = folder
         self.output = folder.with_name(f"{folder.name}.out")
-        with self.output.open("a") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, *map(str, command)],
-                env={**os.environ, "FASTREID_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"},
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self.output.touch()
+        self.process = train(words, self.output, datasets, strike)
 
     def started(self) -> None:
         self._start = time.monotonic()
@@ -80,8 +71,10 @@ class Run:
         self.seconds = time.monotonic() - self._start
 
     def wait(self, seconds: float = PATIENCE) -> int:
-        """The exit status."""
-        return self.process.wait(seconds)
+        """The exit status; a signal's number, negative, where one ended it."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, f"no end after {seconds} s: {self.text()[-3000:]}"
+        return self.process.exitcode
 
     def finish(self) -> "Run":
         """Wait for the end of a run that must succeed."""
@@ -93,8 +86,8 @@ class Run:
         """Wait until the run has logged a text so many times."""
         end = time.monotonic() + PATIENCE
         while self.text().count(text) < times:
-            assert self.process.poll() is None, f"ended before {text!r}: {self.text()[-3000:]}"
-            assert time.monotonic() < end, f"no {text!r} after {PATIENCE} s"
+            assert self.process.exitcode is None, f"ended before {text!r}: {self.text()[-3000:]}"
+            assert time.monotonic() < end, f"no {text!r} after {PATIENCE} s: {self.text()[-3000:]}"
             time.sleep(0.02)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -117,11 +110,6 @@ def _session(pid: int) -> int | None:
         return os.getsid(pid)
     except (ProcessLookupError, PermissionError):
         return None
-
-
-def struck(folder: Path, datasets: Path, number: str, target: str, call: int, *arguments, **keys) -> Run:
-    """A run that gets a signal at the n-th call of a function."""
-    return Run(folder, datasets, *arguments, script=(HERE / "victim.py", number, target, call), **keys)
 
 
 def gone(run: Run, seconds: float = 30) -> float:

@@ -5,11 +5,13 @@ import signal
 import time
 
 import pytest
-from killed_runs import Run, differences, gone, struck
+from killed_runs import Run, differences, gone
+from victim import Strike
 
 pytestmark = pytest.mark.fault
 
-RANDOM_KILLS, RANDOM_KILLS_OF_A_SOAK = 1, 20
+# Random moments of `make test`; and of `make soak`, in series that can be run at different times.
+KILLS, KILLS_OF_A_SERIES, SERIES = 1, 5, 4
 BIT_EQUAL = "--resume ends with bit-equal weights, labels, metrics and records"
 REPEATED = "nothing; at most one epoch is computed again"
 # The reference run has one.
@@ -51,7 +53,8 @@ MORE_STAGES = [
 def interrupt(folder, datasets_root, observe, stages) -> None:
     """One run, stopped at one stage after the other."""
     for number, target, call, stage in stages:
-        run = struck(folder, datasets_root, number, target, call, "--resume", **OTHER_WORKERS)
+        strike = Strike(number, target, call)
+        run = Run(folder, datasets_root, "--resume", strike=strike, **OTHER_WORKERS)
         status = run.wait()
         if number == "SIGKILL":
             assert status == -signal.SIGKILL, f"{stage}: {run.text()[-3000:]}"
@@ -77,11 +80,14 @@ def test_a_run_stopped_at_every_stage_ends_as_if_it_had_not_been(
         assert differences(other, reference.folder) == []
 
 
+@pytest.mark.parametrize("series", range(SERIES))
 def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(
-    reference, folder, datasets_root, observe, soak
+    reference, folder, datasets_root, observe, soak, series
 ):
-    moments, killed, attempts = random.Random(0), 0, 0
-    wanted = RANDOM_KILLS_OF_A_SOAK if soak else RANDOM_KILLS
+    if series and not soak:
+        pytest.skip("in `make soak`")
+    moments, killed, attempts = random.Random(series), 0, 0
+    wanted = KILLS_OF_A_SERIES if soak else KILLS
     while killed < wanted:
         attempt = folder.with_name(f"run{attempts}")
         attempts += 1

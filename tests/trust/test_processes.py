@@ -70,19 +70,20 @@ def test_a_rank_that_dies_ends_the_run(start, observe):
     observe("SIGKILL to one of two ranks", f"error: {found[-1]}; no process left", "the epoch")
 
 
-def test_two_ranks_that_are_asked_to_stop_write_a_checkpoint(start, observe, soak):
+@pytest.mark.parametrize("series", range(4))
+def test_two_ranks_that_are_asked_to_stop_write_a_checkpoint(start, observe, soak, series):
     """At random moments: the run's first process, as a user asks, and all with their workers, as torchrun and
     batch systems do.
     """
     if not soak:
         pytest.skip("in `make soak`")
-    moments, began = random.Random(0), 0
-    for attempt in range(20):
+    moments, began = random.Random(series), 0
+    for attempt in range(5):
         run = start(*TWO_RANKS, "--resume")
         run.wait_for(NEW_EPOCH, times=began + 2)
         time.sleep(moments.uniform(0, 3))
         number = moments.choice([signal.SIGTERM, signal.SIGHUP])
-        if attempt % 2:
+        if (attempt + series) % 2:
             os.killpg(run.process.pid, number)
         else:
             run.kill(number)
@@ -93,7 +94,7 @@ def test_two_ranks_that_are_asked_to_stop_write_a_checkpoint(start, observe, soa
     observe(
         "SIGTERM or SIGHUP to two ranks, or to them and their workers, at a random moment (seeded)",
         "checkpoint written, exit status 128 and the signal's number, no process left",
-        times=20,
+        times=5,
     )
 
 

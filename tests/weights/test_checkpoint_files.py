@@ -49,6 +49,18 @@ REFUSED = {
         lambda path: torch.save([torch.ones(2**10).as_strided((2**20, 2**10), (0, 1))], path),
         "asks for 4,294,967,296 bytes",
     ),
+    "tensors that repeat a little each": (
+        lambda path: torch.save({f"w{i}": torch.ones(1).expand(2**18) for i in range(8)}, path),
+        "asks for",
+    ),
+    "a tensor without content": (
+        lambda path: torch.save({"w": torch.empty(10**9, device="meta")}, path),
+        "of a kind that no network",
+    ),
+    "a quantised tensor": (
+        lambda path: torch.save({"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}, path),
+        "of a kind that no network",
+    ),
     "a sparse tensor": (lambda path: torch.save({"w": torch.eye(3).to_sparse()}, path), "sparse"),
     "a text as numpy's scalar": (lambda path: torch.save({"x": np.str_("abc")}, path), "no number"),
     "an array": (lambda path: torch.save({"x": np.ones(3)}, path), "more than tensors and plain values"),

@@ -31,11 +31,16 @@ class UnreadableHook(HookBase):
     def _met(self) -> list[list[int]]:
         return [sorted(skipped.indices) for skipped in self.trainer.data_loader.skipped]
 
-    def after_epoch(self) -> None:
-        count, self._counted = 0, self._met()
+    def gather(self) -> None:
+        """Let every rank know what all have met; called by all of them, before one writes a checkpoint."""
         for skipped in self.trainer.data_loader.skipped:
             for indices in comm.all_gather(skipped.indices):
                 skipped.add(indices)
+
+    def after_epoch(self) -> None:
+        self.gather()
+        count, self._counted = 0, self._met()
+        for skipped in self.trainer.data_loader.skipped:
             if skipped.indices:
                 logger.warning(f"Epoch {self.trainer.epoch + 1}: {skipped.describe()}")
             count += len(skipped.indices)

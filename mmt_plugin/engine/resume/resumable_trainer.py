@@ -87,6 +87,12 @@ class ResumableTrainer(DefaultTrainer):
         """Give a new run's model the weights that it starts from."""
         raise NotImplementedError
 
+    def gather_state(self) -> None:
+        """Let rank 0, which alone writes checkpoints, know what the other ranks' hooks do; called by all."""
+        for hook in self._hooks:
+            if hasattr(hook, "gather"):
+                hook.gather()
+
     def go_to(self, epoch: int, step: int) -> None:
         """Set what follows from the configuration and the position in the run, in finished epochs and steps
         of the next one.

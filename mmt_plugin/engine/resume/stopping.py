@@ -118,6 +118,7 @@ class StopHook(HookBase):
     def after_step(self) -> None:
         trainer = self.trainer
         if self._agreed():
+            trainer.gather_state()
             self._save(trainer.iter + 1 - trainer.epoch * trainer.iters_per_epoch)
             raise Stopped(self._signal)
 
