@@ -105,6 +105,8 @@ def parser_of(verb: str, program: str) -> argparse.ArgumentParser:
 def call(verb: str, words: Sequence[str], program: str) -> int:
     """One verb with its words; returns the exit status."""
     parser = parser_of(verb, program)
+    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal's code lacks is told all the same
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments = parse(parser, words)
         if getattr(arguments, "config_file", None) is not None:

@@ -1,6 +1,7 @@
 """The command line that all verbs share: where words may stand, what is printed, and the exit status."""
 
 import argparse
+import io
 import sys
 
 import pytest
@@ -17,6 +18,16 @@ from mmt_plugin.report import result_tables
 
 OPTIONS = ["--config-file", "a.yml", "--resume", "--num-gpus", "2"]
 KEYS = ["SOLVER.MAX_EPOCH", "-1", "DATASETS.TARGETS", "('a',)", "SEED", "2"]
+
+
+@pytest.mark.fault
+def test_a_name_that_the_terminal_cannot_show_is_told_all_the_same(monkeypatch, observe):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr(line.module_of("report"), "run", lambda arguments: print(arguments.run))
+    assert line.main(["report", "run_é"]) == 0
+    assert terminal.buffer.getvalue() == b"run_\\xe9\n"
+    observe("a name that the terminal's encoding lacks", "told in escapes")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from two_process_training import (
-    do_all,
     sync_images,
     sync_norm,
+    synchronise_and_report,
     train_and_report,
 )
 
@@ -34,17 +34,18 @@ def load(folder, rank: int):
 
 
 def label_noise(folder) -> dict[str, float]:
-    """The records of wrong labels, of the first epoch that has them."""
+    """The records of wrong labels, of the one epoch that has them."""
     lines = map(json.loads, Path(folder, "metrics.json").read_text().splitlines())
-    return next(noise for line in lines if (noise := {n: line[n] for n in line if n.startswith(PREFIX)}))
+    return {name: line[name] for line in lines for name in line if name.startswith(PREFIX)}
 
 
-def test_two_processes_do_what_one_does(tiny_config, tmp_path, soak):
-    """On 63 images, which leave one rank with fewer to extract and to evaluate; all in one launch.
+def test_two_processes_train_as_one(tiny_config, tmp_path, soak):
+    """On 63 images, which leave one rank with fewer to extract and to evaluate.
 
     Both ranks end equal. After one step, they have what a single process has that normalises in the same
     chunks (later, untrained networks magnify rounding).
     """
+
     methods = METHODS if soak else {name: METHODS[name] for name in ("mmt", "mmt_plus", "memory")}
 
     def configs(kind: str, epochs: int) -> list:
@@ -57,7 +58,7 @@ def test_two_processes_do_what_one_does(tiny_config, tmp_path, soak):
                 SYNTHETIC__TRAIN_IMAGES_PER_ID=7,
                 SOLVER__MAX_EPOCH=epochs,
                 SOLVER__ITERS_PER_EPOCH=1,
-                TEST__EVAL_PERIOD=1,
+                TEST__EVAL_PERIOD=epochs,
                 MMT__IMAGES_PER_BN=4,
                 MMT__MOCO__QUEUE_SIZE=20,
                 MMT__SOURCE__PRETRAIN=False,
@@ -69,40 +70,35 @@ def test_two_processes_do_what_one_does(tiny_config, tmp_path, soak):
             for name, (recipe, overrides) in methods.items()
         ]
 
-    together, alone = configs("together", 2), configs("alone", 1)
-    launch(do_all, 2, args=(together, str(tmp_path)), device="cpu")
+    one_step, two_epochs = configs("step", 1), configs("run", 2)
+    launch(train_and_report, 2, args=(one_step + two_epochs,), device="cpu")
+    alone = configs("alone", 1)
     train_and_report(alone)
-    for name, cfg, single in zip(methods, together, alone, strict=True):
-        check_ranks_are_equal(cfg.OUTPUT_DIR)
-        check_first_step(name, cfg.OUTPUT_DIR, single.OUTPUT_DIR)
-    check_synchronised_layers_and_gathered_batches(tmp_path)
+
+    for cfg in one_step + two_epochs:
+        first, second = (load(cfg.OUTPUT_DIR, rank) for rank in (0, 1))
+        assert torch.equal(first["labels"], second["labels"])
+        assert first["model"].keys() == second["model"].keys()
+        for key, value in first["model"].items():
+            assert torch.equal(value, second["model"][key]), (cfg.OUTPUT_DIR, key)
+        assert second["metrics"] == {}
+    for name, together, single in zip(methods, one_step, alone, strict=True):
+        noise = label_noise(single.OUTPUT_DIR)
+        assert noise["label_noise/wrong"] > 0
+        assert label_noise(together.OUTPUT_DIR) == pytest.approx(noise, abs=1e-4), name
+        together, single = load(together.OUTPUT_DIR, 0), load(single.OUTPUT_DIR, 0)
+        assert torch.equal(together["labels"], single["labels"])
+        has_queues = METHODS[name][0] == "plaza2metro_mmt_plus"
+        assert any(key.startswith("queues") for key in single["model"]) == has_queues
+        for key, value in together["model"].items():
+            torch.testing.assert_close(
+                value, single["model"][key], atol=1e-4, rtol=1e-3, msg=lambda m, k=(name, key): f"{k}: {m}"
+            )
+        assert together["metrics"] == pytest.approx(single["metrics"], abs=0.1), name
 
 
-def check_ranks_are_equal(folder) -> None:
-    first, second = (load(folder, rank)[-1] for rank in (0, 1))
-    assert torch.equal(first["labels"], second["labels"])
-    assert first["model"].keys() == second["model"].keys()
-    for key, value in first["model"].items():
-        assert torch.equal(value, second["model"][key]), (folder, key)
-    assert second["metrics"] == {}
-
-
-def check_first_step(name: str, together, alone) -> None:
-    noise = label_noise(alone)
-    assert noise["label_noise/wrong"] > 0
-    assert label_noise(together) == pytest.approx(noise, abs=1e-4), name
-    several, single = load(together, 0)[0], load(alone, 0)[0]
-    assert torch.equal(several["labels"], single["labels"])
-    has_queues = METHODS[name][0] == "plaza2metro_mmt_plus"
-    assert any(key.startswith("queues") for key in single["model"]) == has_queues
-    for key, value in several["model"].items():
-        torch.testing.assert_close(
-            value, single["model"][key], atol=1e-4, rtol=1e-3, msg=lambda m, k=(name, key): f"{k}: {m}"
-        )
-    assert several["metrics"] == pytest.approx(single["metrics"], abs=0.1), name
-
-
-def check_synchronised_layers_and_gathered_batches(folder) -> None:
+def test_synchronised_layers_and_gathered_batches(tmp_path):
+    launch(synchronise_and_report, 2, args=(str(tmp_path),), device="cpu")
     whole = torch.nn.BatchNorm2d(3)
     whole.weight.data.copy_(sync_norm().weight.data)
     x = sync_images().requires_grad_()
@@ -110,7 +106,7 @@ def check_synchronised_layers_and_gathered_batches(folder) -> None:
     single = convert_batch_norm(whole)
     (single(sync_images()) * sync_images(seed=1)).sum().backward()
     for rank in (0, 1):
-        *normalised, gathered = load(folder, rank)
+        *normalised, gathered = load(tmp_path, rank)
         for report in normalised:
             torch.testing.assert_close(report["gradient"], x.grad.chunk(2)[rank], atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(report["weight"], single.weight.grad, atol=1e-5, rtol=1e-4)

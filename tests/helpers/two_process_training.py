@@ -15,34 +15,23 @@ from mmt_plugin.modeling.layers import convert_batch_norm
 SYNC_BATCH = 8  # of both processes together
 
 
-def do_all(configs: list, folder: str) -> None:
-    """All that two processes have to show, in one launch."""
-    synchronise_and_report(folder)
-    train_and_report(configs)
-
-
 def train_and_report(configs: list) -> None:
-    """Train each config, and write what this rank has after each epoch to its OUTPUT_DIR/rank<i>.pth."""
+    """Train each config, and write what this rank ends with to its OUTPUT_DIR/rank<i>.pth."""
     for cfg in configs:
         data.configure(cfg)
-        kept = []
-        after_epoch = MMTTrainer.after_epoch
+        kept = {}
+        report = MMTTrainer.after_train
 
-        def keep(self, kept=kept, after_epoch=after_epoch):
-            after_epoch(self)
-            kept.append(
-                {
-                    "labels": torch.as_tensor(self.label_hook.labels.labels),
-                    "model": {name: value.clone() for name, value in self.raw_model.state_dict().items()},
-                    "metrics": {name: float(value) for name, value in self._last_eval_results.items()},
-                }
-            )
+        def after_train(self, kept=kept, report=report):
+            report(self)
+            kept["labels"] = torch.as_tensor(self.label_hook.labels.labels)
+            kept["model"] = {name: value.clone() for name, value in self.raw_model.state_dict().items()}
 
-        MMTTrainer.after_epoch = keep
+        MMTTrainer.after_train = after_train
         try:
-            train(cfg, resume=False)
+            kept["metrics"] = {name: float(value) for name, value in train(cfg, resume=False).items()}
         finally:
-            MMTTrainer.after_epoch = after_epoch
+            MMTTrainer.after_train = report
         torch.save(kept, Path(cfg.OUTPUT_DIR, f"rank{comm.get_rank()}.pth"))
 
 
