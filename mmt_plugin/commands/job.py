@@ -6,11 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from fastreid.config import CfgNode
-from fastreid.engine import DefaultTrainer
 from fastreid.utils import comm
-from torch import nn
 
 from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config, check_elements, check_evaluation, load_config
@@ -19,12 +16,13 @@ from mmt_plugin.config.load import written_keys
 from mmt_plugin.config.reads import recording
 from mmt_plugin.data.preflight import check_sets
 from mmt_plugin.engine.evaluate_model import evaluate_networks
+from mmt_plugin.engine.fastreid_trainer import train_fastreids
 from mmt_plugin.engine.pipeline import needs_sources, source_config
 from mmt_plugin.engine.pipeline import run as run_adaptation
 from mmt_plugin.engine.resume.checkpointer import refuse_overwriting
 from mmt_plugin.engine.trained_model import load_for_evaluation
 from mmt_plugin.runs.lock import locked
-from mmt_plugin.runs.record import record_recipe, write_evaluation
+from mmt_plugin.runs.record import write_evaluation
 from mmt_plugin.runs.setup import set_up
 from mmt_plugin.sda.phases import encoder_recipe, needs_encoder
 from mmt_plugin.sda.phases import run as run_translation
@@ -34,14 +32,6 @@ from mmt_plugin.weights.load_network import CheckpointError
 
 from .line import EXPLAINED, MISTAKE, is_explained, tell
 from .user_modules import import_module_or_file
-
-
-class FastreidTrainer(DefaultTrainer):
-    """fastreid's own, whose models are evaluated as all others are."""
-
-    @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
-        return evaluate_networks(cfg, getattr(model, "module", model))[0]
 
 
 def start(arguments: argparse.Namespace) -> None:
@@ -102,7 +92,9 @@ def check_files(cfg: CfgNode) -> None:
         CheckpointError: naming the key.
     """
     backbone, sda = cfg.MODEL.BACKBONE, cfg.SDA
-    named = {"MMT.WEIGHTS": cfg.MMT.WEIGHTS} if is_a(cfg, MMT) else {}
+    named = {"MODEL.WEIGHTS": [cfg.MODEL.WEIGHTS]}
+    if is_a(cfg, MMT):
+        named["MMT.WEIGHTS"] = cfg.MMT.WEIGHTS
     if is_a(cfg, SDA):
         named |= {"SDA.SOURCE_ENCODER": [sda.SOURCE_ENCODER], "SDA.TARGET_ENCODER": [sda.TARGET_ENCODER]}
     if backbone.PRETRAIN:
@@ -170,8 +162,4 @@ def main(args: argparse.Namespace) -> dict:
         set_up(cfg, args, cfg.OUTPUT_DIR)
         if train := runner(cfg):
             return train(cfg, args.config_file, args.resume, args.allow_change)
-        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-        trainer = FastreidTrainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
-        record_recipe(cfg)
-        return trainer.train()
+        return train_fastreids(cfg, args.resume, args.allow_change)

@@ -8,18 +8,19 @@ plugin's, the host's or a user's own, counts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from fastreid.config import CfgNode, get_cfg
 
 from mmt_plugin.errors import ConfigError
 
+from .architecture import MMT, is_a
 from .defaults import add_mmt_config
 
 logger = logging.getLogger("fastreid.mmt")
 
-# What does here what a key, or all keys of a node, do in fastreid's own recipes. For messages only.
+# What does under MMT what a key, or all keys of a node, do in fastreid's own recipes. For messages only.
 INSTEAD = {
     "MODEL.LOSSES.CE.EPSILON": "MMT.CE_EPSILON smooths labels",
     "MODEL.LOSSES.TRI": "MMT.TRIPLET_WEIGHT weighs the triplet loss, which is soft and has no margin",
@@ -95,31 +96,31 @@ def unread_keys(cfg: RecordingConfig) -> list[str]:
     )
 
 
-def refuse_unread(cfg: RecordingConfig, strict: bool = True) -> None:
+def refuse_unread(cfg: RecordingConfig, settled: Container[str] = ()) -> None:
     """Refuse what the user has set and the run, which is built, will never read; tell what a base recipe or a
     program has set.
 
     Args:
         cfg: with the notes of what was read.
-        strict: whether to refuse; else it is only told.
+        settled: keys that a resumed run was made with, perhaps by an earlier version: they are only told.
 
     Raises:
         ConfigError: naming the keys, and those that do it here.
     """
     unread = unread_keys(cfg)
-    written = (cfg.__dict__["notes"].written or ()) if strict else ()
-    refused = [key for key in unread if key in written]
+    written = cfg.__dict__["notes"].written or ()
+    refused = [key for key in unread if key in written and key not in settled]
     if refused:
         raise ConfigError(
-            "\n".join(f"{key} is set, but this run never reads it: {instead_of(key)}" for key in refused)
+            "\n".join(f"{key} is set, but this run never reads it: {_remedy(cfg, key)}" for key in refused)
         )
     if unread:
         logger.info(f"Set by a base recipe, but not read by this run: {', '.join(unread)}")
 
 
-def instead_of(key: str) -> str:
-    """What to do about a key that is not read."""
-    parts = key.split(".")
+def _remedy(cfg: CfgNode, key: str) -> str:
+    """What to do about a key that is not read; what does it here is known of MMT alone."""
+    parts = key.split(".") if is_a(cfg, MMT) else []
     nodes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
     return next((INSTEAD[node] for node in nodes if node in INSTEAD), "take it out of the configuration")
 

@@ -14,6 +14,7 @@ from fastreid.data.datasets.bases import ImageDataset
 from mmt_plugin.config.architecture import MMT, SDA, is_a
 from mmt_plugin.errors import DataError, UserError
 from mmt_plugin.synthetic import only_looking
+from mmt_plugin.synthetic.world_datasets import SyntheticDataset
 
 from .build import build_dataset, epoch_length, exclusive_tracklets, items_of, training_tracklets
 from .dataset import DatasetError, Item
@@ -81,7 +82,7 @@ def _trained_on(cfg: CfgNode) -> dict[str, Sequence[str]]:
 
 def check_training_sets(cfg: CfgNode, key: str, names: Sequence[str]) -> list[Item]:
     """Training images of sets, refused where they cannot be used as DATASETS.TARGETS, or else as the labelled
-    source.
+    source, or where more files are missing than may be skipped.
 
     Raises:
         DatasetError: naming a set and what it lacks.
@@ -92,7 +93,28 @@ def check_training_sets(cfg: CfgNode, key: str, names: Sequence[str]) -> list[It
         check_target(cfg, items)
     else:
         check_identities(datasets)
+    missing = _missing_files(datasets, items)
+    skip = cfg.DATALOADER.ON_BAD_IMAGE == "skip"
+    if len(missing) > (cfg.DATALOADER.MAX_BAD_IMAGES * len(items) if skip else 0):
+        raise DatasetError(
+            f"{', '.join(names)} has {len(items)} training images, of which {len(missing)} are not there, "
+            f"such as {missing[0]!r}{_hint(missing[0])}: correct the list, or set DATALOADER.ON_BAD_IMAGE "
+            "skip and MAX_BAD_IMAGES"
+        )
     return items
+
+
+def _missing_files(datasets: Sequence[ImageDataset], items: Sequence[Item]) -> list[str]:
+    """Images that a list, an own or a published one, names and that are not there. The built-in world is
+    drawn later.
+    """
+    if any(isinstance(dataset, SyntheticDataset) for dataset in datasets):
+        return []
+    return [path for path, *_ in items if not os.path.isfile(path)]
+
+
+def _hint(path: str) -> str:
+    return " (written with \\; folders are separated by / here)" if "\\" in path and os.sep == "/" else ""
 
 
 def check_target(cfg: CfgNode, items: Sequence[Item]) -> None:
@@ -163,8 +185,12 @@ def check_test_sets(names: Sequence[str]) -> None:
                 "take it out of DATASETS.TESTS"
             )
         _check_matches(name, dataset)
-        if own.is_own(name):
-            _check_files(name, dataset)
+        missing = _missing_files([dataset], [*dataset.query, *dataset.gallery])
+        if missing:  # training images may be skipped, test images may not
+            raise DatasetError(
+                f"DATASETS.TESTS names {name}, which lists {missing[0]!r}{_hint(missing[0])}: there is no "
+                "such file"
+            )
 
 
 def _check_matches(name: str, dataset: ImageDataset) -> None:
@@ -179,10 +205,3 @@ def _check_matches(name: str, dataset: ImageDataset) -> None:
             f"DATASETS.TESTS names {name}: no query identity appears in the gallery under another camera, so "
             "nothing can be measured; check how identities and cameras are written in both"
         )
-
-
-def _check_files(name: str, dataset: ImageDataset) -> None:
-    """A list may name what is not there; training images may be skipped then, test images may not."""
-    for path, *_ in [*dataset.query, *dataset.gallery]:
-        if not os.path.isfile(path):
-            raise DatasetError(f"DATASETS.TESTS names {name}, which lists {path!r}: there is no such file")

@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from tempfile import TemporaryDirectory
 
+import yaml
 from fastreid.config import CfgNode
 
+from mmt_plugin.config.architecture import SDA, is_a
 from mmt_plugin.config.reads import RecordingConfig, refuse_unread
 from mmt_plugin.data.transforms import build_test_transform
+from mmt_plugin.runs.recipe import RESUME_FREE_KEYS, flatten
+from mmt_plugin.runs.run import Run
 
 from .evaluate_model import Settings, domain_of
-from .trainer import MMTTrainer
+from .resume.resumable_trainer import ResumableTrainer
 
 
 def accept(cfg: RecordingConfig, resumed: bool = False) -> None:
@@ -19,14 +23,24 @@ def accept(cfg: RecordingConfig, resumed: bool = False) -> None:
 
     Args:
         cfg: that the trainer was built with.
-        resumed: whether the run has begun before: then the keys, which may be an earlier version's, are told
-            and no more.
+        resumed: whether OUTPUT_DIR holds this run: the keys that it was made with, perhaps by an earlier
+            version, are then told and no more.
 
     Raises:
         ConfigError: naming the keys, and those that do it here.
     """
-    read_for_evaluation(cfg)
-    refuse_unread(cfg, strict=not resumed)
+    if is_a(cfg, SDA):
+        _ = cfg.DATASETS.TESTS  # of the source encoder; a translation is not evaluated
+    else:
+        read_for_evaluation(cfg)
+    refuse_unread(cfg, _same_as_recorded(cfg) if resumed else ())
+
+
+def _same_as_recorded(cfg: CfgNode) -> set[str]:
+    """Keys whose values are those of the run in OUTPUT_DIR, or whose change means nothing to it."""
+    before, now = (flatten(yaml.safe_load(text)) for text in (Run(cfg.OUTPUT_DIR).config_text, cfg.dump()))
+    same = {key for key, value in now.items() if key in before and before[key] == value}
+    return same | {*RESUME_FREE_KEYS}
 
 
 def read_for_evaluation(cfg: CfgNode) -> None:
@@ -38,9 +52,13 @@ def read_for_evaluation(cfg: CfgNode) -> None:
     _ = cfg.TEST.IMS_PER_BATCH  # the host's loader of test images does
 
 
-def rehearse(cfg: CfgNode) -> None:
-    """Build the adaptation before its source models are trained, and throw it away: what cannot be built, or
-    is never read, is an error now and not after hours.
+def rehearse(cfg: CfgNode, trainer: type[ResumableTrainer]) -> None:
+    """Build a training before the source models that it needs are trained, and throw it away: what cannot be
+    built, or is never read, is an error now and not after hours.
+
+    Args:
+        cfg: of the training.
+        trainer: that is to train it.
 
     Raises:
         UserError: whatever is wrong.
@@ -54,7 +72,7 @@ def rehearse(cfg: CfgNode) -> None:
     with TemporaryDirectory() as folder, _quietly():
         trial.OUTPUT_DIR = folder
         trial.freeze()
-        with closing(MMTTrainer(trial)):
+        with closing(trainer(trial)):
             pass
     accept(cfg)
 

@@ -63,7 +63,7 @@ def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str
     if needs_sources(cfg):
         cfg = recording(cfg).clone()
         if not is_run(cfg.OUTPUT_DIR):
-            rehearse(cfg)
+            rehearse(cfg, MMTTrainer)
         cfg.defrost()
         seeds = cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
         # All before the first is trained: a mistake in the last would be found hours later.

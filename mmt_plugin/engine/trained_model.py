@@ -9,7 +9,7 @@ from torch import nn
 from mmt_plugin.config import ConfigError
 from mmt_plugin.config.architecture import MMT, is_a
 from mmt_plugin.system.memory import keep_freed_memory
-from mmt_plugin.weights.load_network import CLASSIFIER, load_file, match_keys
+from mmt_plugin.weights.load_network import load_model
 
 from .resume.checkpointer import MMTCheckpointer
 
@@ -37,13 +37,8 @@ def load_for_evaluation(cfg: CfgNode) -> nn.Module:
     model = build_model(without_pretraining(cfg))
     if is_a(cfg, MMT):
         MMTCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        return model
-    # fastreid's own checkpointer goes on with what fits.
-    weights = load_file(cfg.MODEL.WEIGHTS)
-    given = weights.get("model", weights)
-    own = {key: value for key, value in model.state_dict().items() if key != CLASSIFIER}
-    match_keys(cfg.MODEL.WEIGHTS, own, given, "MODEL", surplus_is_error=False)
-    model.load_state_dict({key: given[key] for key in own}, strict=False)
+    else:
+        load_model(model, cfg.MODEL.WEIGHTS)
     return model
 
 

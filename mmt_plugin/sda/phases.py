@@ -10,9 +10,12 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
+from mmt_plugin.config.reads import recording
+from mmt_plugin.engine.acceptance import accept, rehearse
 from mmt_plugin.engine.pipeline import pretrain, source_config
 from mmt_plugin.runs.recipe import check_allowed, in_its_time
 from mmt_plugin.runs.record import make_folder, recorded_metrics
+from mmt_plugin.runs.run import is_run
 from mmt_plugin.runs.run_files import FINAL_MODEL, RESULTS
 from mmt_plugin.system.files import replace_when_complete
 
@@ -37,7 +40,9 @@ def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str
     if resume:
         cfg = in_its_time(cfg)
     if needs_encoder(cfg):
-        cfg = cfg.clone()
+        cfg = recording(cfg).clone()
+        if not is_run(cfg.OUTPUT_DIR):
+            rehearse(cfg, SDATrainer)
         cfg.defrost()
         cfg.SDA.SOURCE_ENCODER = pretrain(encoder_recipe(cfg, config_file), resume, allow_change)
         cfg.freeze()
@@ -63,9 +68,11 @@ def train(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> dict:
     if resume and (recorded := recorded_metrics(cfg)) is not None:
         return recorded
     make_folder(cfg)
+    cfg = recording(cfg)
     start = time.perf_counter()
     with closing(SDATrainer(cfg, allow_change)) as trainer:
         trainer.resume_or_load(resume)
+        accept(cfg, resumed=resume and is_run(cfg.OUTPUT_DIR))
         trainer.begin_record()
         trainer.train()
         losses = trainer.losses() if comm.is_main_process() else {}

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
+from fastreid.modeling.heads.embedding_head import EmbeddingHead
 from torch import Tensor, nn
 
 from mmt_plugin.errors import UserError
@@ -232,3 +233,34 @@ def load_network(
     needed = {key: value for key, value in own.items() if key in given or is_needed(key)}
     match_keys(path, needed, given, "MODEL.BACKBONE and MODEL.HEADS", surplus_is_error)
     network.load_state_dict({key: given[key] for key in needed}, strict=False)
+
+
+def load_model(model: nn.Module, path: str) -> None:
+    """Give a model of fastreid's own kinds (Baseline, MGN, ...) a checkpoint's weights; of classifiers only
+    those for as many identities.
+
+    Args:
+        model: with, to take up other projects' files, a `backbone` and `heads` as a Baseline has.
+        path: of its own, of a run of this plugin (the network that is used for inference), or of another
+            project; see `network_weights`.
+
+    Raises:
+        CheckpointError: if any weight other than a classifier's is missing or has another shape.
+    """
+    content = load_file(path)
+    own, given = model.state_dict(), dict(named_tensors(content.get("model", content)))
+    given = {name.removeprefix("module."): value for name, value in given.items()}
+    heads = {name for name, module in model.named_modules() if isinstance(module, EmbeddingHead)}
+    classifiers = {f"{name}.weight" for name in heads} & own.keys()
+    needed = {name for name in own if name not in classifiers and is_needed(name)}
+    foreign = len(needed & given.keys()) < len(needed) / 2
+    if foreign and hasattr(model, "backbone") and hasattr(model, "heads"):
+        given = match_domains(inference_weights(path, model), model)
+    else:
+        check_recorded_stem(getattr(model, "backbone", model), path)
+    other = {name for name in classifiers & given.keys() if given[name].shape != own[name].shape}
+    if other:
+        logger.info(f"{path}: not used, being of other identities: {', '.join(sorted(other))}")
+    wanted = {name: own[name] for name in own if name in needed or (name in given and name not in other)}
+    match_keys(path, wanted, given, "MODEL.META_ARCHITECTURE, BACKBONE and HEADS", surplus_is_error=False)
+    model.load_state_dict({name: given[name] for name in wanted}, strict=False)

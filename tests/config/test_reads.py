@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from small_sda import SDA_TINY
 from tiny import REPOSITORY, TINY, as_options
 
-from mmt_plugin.config import load_config
+from mmt_plugin.config import ConfigError, load_config
 from mmt_plugin.config.load import written_keys
 from mmt_plugin.config.reads import INSTEAD, recording, unread_keys
 from mmt_plugin.engine import acceptance, trainer
@@ -49,6 +50,32 @@ def test_what_is_never_read_is_refused_before_anything_is_trained(command, tiny_
         assert UNREAD[line.split(" is set")[0]][1] in line
     assert not list((tmp_path / "r").rglob("*.pth"))
     assert not (tmp_path / "r" / "config.yaml").exists()
+
+
+def test_a_translation_refuses_them_before_its_encoder_is_trained(command, tiny_config, tmp_path):
+    tiny_config()
+    unread = {"SOLVER.WARMUP_ITERS": 5, "SOLVER.SCHED": "CosineAnnealingLR", "TEST.FLIP.ENABLED": True}
+    keys = as_options({**SDA_TINY, "OUTPUT_DIR": tmp_path / "r", **unread})
+    ended = command("train", "--config-file", REPOSITORY / "configs" / "sda" / "plaza2metro.yml", *keys)
+    assert ended.status == 2
+    told = ended.err.removeprefix("error: ").splitlines()
+    assert {line.split(" is set")[0] for line in told} == unread.keys()
+    assert all(line.endswith("take it out of the configuration") for line in told)
+    assert not list((tmp_path / "r").rglob("*.pth"))
+    assert not (tmp_path / "r" / "config.yaml").exists()
+
+
+def test_a_resumed_run_may_keep_what_it_was_made_with_and_no_more(tiny_config):
+    keys = {"KD__EMA__MOMENTUM": 0.5, "MODEL__QUEUE_SIZE": 9, "MODEL__WEIGHTS": "moved.pth"}
+    cfg = recording(tiny_config(**keys), ["KD.EMA.MOMENTUM", "MODEL.QUEUE_SIZE", "MODEL.WEIGHTS"])
+    Path(cfg.OUTPUT_DIR).mkdir()
+    Path(cfg.OUTPUT_DIR, "config.yaml").write_text(tiny_config(KD__EMA__MOMENTUM=0.5).dump())
+    with pytest.raises(ConfigError) as refused:
+        acceptance.accept(cfg, resumed=True)
+    told = str(refused.value).splitlines()
+    assert [line for line in told if line.startswith(("KD", "MODEL.QUEUE", "MODEL.WEIGHTS"))] == [
+        "MODEL.QUEUE_SIZE is set, but this run never reads it: MMT.MOCO.QUEUE_SIZE is the memory's size"
+    ]
 
 
 def test_a_key_that_the_code_begins_to_read_is_accepted(tiny_config, monkeypatch):

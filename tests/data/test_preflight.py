@@ -131,3 +131,20 @@ def test_a_list_that_names_test_images_that_are_not_there(checked, tmp_path):
     (tmp_path / "list.csv").write_text("path,id,camera,subset\nq.jpg,1,1,query\ng.jpg,1,2,gallery\n")
     with pytest.raises(UserError, match=r"list\.csv, which lists .*q\.jpg': there is no such file"):
         checked(DATASETS__TESTS=(f"csv:{tmp_path / 'list.csv'}",))
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [("none.jpg", r"none\.jpg': correct the list"), (r"crops\1.jpg", r"crops\\\\1\.jpg' \(written with")],
+)
+def test_a_list_that_names_training_images_that_are_not_there(checked, tmp_path, missing, told):
+    names = [f"{number}.jpg" for number in range(19)]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "list.csv").write_text("\r\n".join(["\ufeffpath", *names, missing]), encoding="utf-8")
+    target = {"DATASETS__TARGETS": (f"csv:{tmp_path / 'list.csv'}",)}
+    with pytest.raises(UserError, match=rf"20 training images, of which 1 are not there, such as .*{told}"):
+        checked(**target)
+    checked(**target, DATALOADER__ON_BAD_IMAGE="skip", DATALOADER__MAX_BAD_IMAGES=0.05)
+    with pytest.raises(UserError, match="of which 1 are not there"):
+        checked(**target, DATALOADER__ON_BAD_IMAGE="skip", DATALOADER__MAX_BAD_IMAGES=0.04)

@@ -140,37 +140,6 @@ def test_torchvisions_regnet_computes_the_same(tmp_path):
     torch.testing.assert_close(ours(images), theirs.trunk_output(theirs.stem(images)), atol=1e-5, rtol=1e-4)
 
 
-def test_timms_names_of_regnet():
-    renames = LAYOUTS["build_regnet_backbone"]["timm"]
-    recorded = {
-        "s1.b1.conv1.conv.weight": "s1.b1.f.a.weight",
-        "s1.b1.conv2.bn.running_mean": "s1.b1.f.b_bn.running_mean",
-        "s4.b2.conv3.bn.bias": "s4.b2.f.c_bn.bias",
-        "s2.b11.se.fc1.bias": "s2.b11.f.se.f_ex.0.bias",
-        "s2.b11.se.fc2.weight": "s2.b11.f.se.f_ex.2.weight",
-        "s1.b1.downsample.conv.weight": "s1.b1.proj.weight",
-        "s1.b1.downsample.bn.weight": "s1.b1.bn.weight",
-        "stem.conv.weight": "stem.conv.weight",
-    }
-    assert {name: rename(name, renames) for name in recorded} == recorded
-
-
-@pytest.mark.parametrize(
-    ("name", "depth", "timms"),
-    [
-        ("regnet", "800y", "regnety_008"),
-        ("regnet", "800x", "regnetx_008"),
-        ("resnest", "50x", "resnest50d"),
-        ("densenet", "121x", "densenet121"),
-        ("vit", "base", "deit_base_distilled_patch16_224"),
-    ],
-)
-def test_files_of_timm(name, depth, timms, tmp_path):
-    timm = pytest.importorskip("timm")
-    torch.save(timm.create_model(timms).state_dict(), tmp_path / "timm.pth")
-    build(name, depth, tmp_path / "timm.pth")
-
-
 def test_torchreids_osnet(tmp_path):
     """Its backbone has the host's names; behind it are an embedding and a classifier."""
     theirs = build("osnet", "x0_25").state_dict()

@@ -20,7 +20,7 @@ from mmt_plugin.runs.run_files import (
     STOPPED_MODEL,
 )
 from mmt_plugin.system.files import copy_whole
-from mmt_plugin.weights.load_network import CheckpointError, load_file, match_keys
+from mmt_plugin.weights.load_network import CheckpointError, load_file, load_source_weights, match_keys
 
 logger = logging.getLogger("fastreid.mmt.checkpoint")
 # What a run may have switched on since its checkpoint was written.
@@ -149,14 +149,26 @@ class MMTCheckpointer(RunCheckpointer):
         "MMT.CLASSIFIER"
     )
 
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
+        """Like every run's; weights alone may also be of fastreid's Baseline, or of another project, whose
+        one network all networks then are.
+        """
+        alone = not (self.checkpointables if checkpointables is None else checkpointables)
+        if not path or not alone or _is_of_a_run(load_file(path)):
+            return super().load(path, checkpointables)
+        for student in self.model.students:
+            load_source_weights(student, path)
+        self.model.copy_students_to_teachers()
+        return {}
+
     def _load_networks(self, weights: dict[str, Tensor], path: str) -> None:
-        if "students.0.heads.weight" not in weights:
-            raise CheckpointError(
-                f"checkpoint {path!r} is not of a MutualMeanTeaching model (no 'students.0.heads.weight'); "
-                "a source model is named in MMT.WEIGHTS, not in MODEL.WEIGHTS"
-            )
         self.model.match_classes(weights)
         super()._load_networks(weights, path)
+
+
+def _is_of_a_run(content: dict) -> bool:
+    model = content.get("model")
+    return isinstance(model, dict) and "students.0.heads.weight" in model
 
 
 def refuse_overwriting(folder: str) -> None:
