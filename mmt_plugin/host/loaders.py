@@ -105,9 +105,8 @@ def _with_device_and_workers(host_from_config):
         data = arguments.get("train_set", arguments.get("test_set"))
         if len(data) == 0:
             names = kwargs.get("dataset_name") or tuple(cfg.DATASETS.NAMES)
-            raise parts.given.DataError(
-                f"{names} (DATASETS) below {root!r} (FASTREID_DATASETS) holds no images"
-            )
+            part = "images" if "train_set" in arguments else "images for query and gallery"
+            raise parts.given.DataError(f"{names} (DATASETS; FASTREID_DATASETS is {root!r}) holds no {part}")
         arguments["num_workers"] = cfg.DATALOADER.NUM_WORKERS if num_workers is None else num_workers
         arguments["device"] = cfg.MODEL.DEVICE
         return arguments

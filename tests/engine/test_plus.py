@@ -9,9 +9,10 @@ from fastreid.utils.events import EventStorage
 
 from mmt_plugin.data.build import build_extraction_loader, training_items
 from mmt_plugin.data.joint import build_joint_loader
+from mmt_plugin.data.unreadable import TooManyUnreadableError
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.features import extract_features, reestimate_bn_statistics
-from mmt_plugin.engine.hooks.source_classes import SourceClassesHook
+from mmt_plugin.engine.hooks.source_classes import SourceClassesHook, centroids_of
 from mmt_plugin.engine.pipeline import source_config, train
 from mmt_plugin.modeling.layers import SOURCE, TARGET, DomainBatchNorm
 from mmt_plugin.pseudo_labels import PseudoLabels
@@ -88,6 +89,14 @@ def test_source_rows_at_the_start(plus_config, rows):
     expected = PseudoLabels.from_features(hook.labels, features).centroids
     torch.testing.assert_close(first, torch.from_numpy(expected))
     assert torch.equal(first, second)
+
+
+def test_source_images_that_cannot_be_read_do_not_count():
+    features = torch.tensor([[3.0, 0.0], [torch.nan, torch.nan], [0.0, 2.0]])
+    centroids = centroids_of(np.array([0, 0, 1]), features)
+    torch.testing.assert_close(centroids, torch.eye(2))
+    with pytest.raises(TooManyUnreadableError, match="of 1 identities of the source no image can be read"):
+        centroids_of(np.array([0, 1, 2]), features)
 
 
 def test_pretrained_rows_come_from_each_networks_own_source_model(plus_config, tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from evaluation_keys import ALL, KEYS
 from tiny import train_tiny
 
 from mmt_plugin.config import ConfigError, load_config
@@ -21,25 +22,15 @@ from mmt_plugin.engine.trained_model import load_for_evaluation
 from mmt_plugin.inference import FeatureExtractor
 from mmt_plugin.retrieval import Method, RankingError, evaluate
 
-RERANK = ["TEST.RERANK.ENABLED", True, "TEST.RERANK.K1", 8, "TEST.RERANK.K2", 3]
-KEYS = {
-    "as it is": [],
-    "flip": ["TEST.FLIP.ENABLED", True],
-    "query expansion": ["TEST.AQE.ENABLED", True, "TEST.AQE.QE_TIME", 2, "TEST.AQE.ALPHA", 1.5],
-    "euclidean": ["TEST.METRIC", "euclidean", "TEST.AQE.ENABLED", True],
-    "re-ranking": [*RERANK, "TEST.RERANK.POWER", 2, "TEST.RERANK.LAMBDA", 0.5],
-    "euclidean re-ranking": ["TEST.METRIC", "euclidean", *RERANK],
-    "first images": ["TEST.TOP_K", 5],
-    "verification": ["TEST.ROC.ENABLED", True],
-    "BN statistics": ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.DATASET", "SynthMetro"],
-}
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, datasets_root):
+    """Two runs; the second's own evaluation has many keys."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTREID_DATASETS", str(datasets_root))
-        return train_tiny(tmp_path_factory.mktemp("runs") / "source", "synthetic/source")
+        folder, keys = tmp_path_factory.mktemp("runs"), dict(zip(ALL[::2], ALL[1::2], strict=True))
+        train_tiny(folder / "second", "synthetic/source", SEED=2, **keys)
+        return train_tiny(folder / "source", "synthetic/source")
 
 
 @pytest.fixture
@@ -76,16 +67,39 @@ def test_both_tools_give_the_same_digits_for_every_key(command, run, tmp_path):
     assert recorded["test_sets"]["SynthMetro"] == ours["test_sets"]["SynthMetro"]
 
 
-@pytest.mark.parametrize("words", [KEYS["query expansion"] + RERANK])
-def test_features_of_an_extractor_rank_alike(command, run, tmp_path, words):
-    expected = eval_only(command, run, *words, folder=tmp_path / "only")
-    extractor, images = FeatureExtractor(run, device="cpu"), build_dataset("SynthMetro")
-    parts = [extractor([item[0] for item in part]) for part in (images.query, images.gallery)]
-    ids, cameras = ([[item[k] for item in part] for part in (images.query, images.gallery)] for k in (1, 2))
-    method = Method.from_config(load_config(run / "config.yaml", words).TEST)
-    measured = evaluate(*parts, *ids, *cameras, method)
-    assert measured.metrics["mAP"] == pytest.approx(expected["metrics"]["mAP"], abs=1e-3)
-    assert measured.counts.as_dict() == expected["test_sets"]["SynthMetro"]
+def test_features_of_extractors_rank_alike_alone_and_joined(command, run, trained, tmp_path):
+    """By the library's ranking, under each key: as `evaluate` of a run, and of an ensemble."""
+    second, images = trained.with_name("second"), build_dataset("SynthMetro")
+    labels = [[item[k] for item in part] for k in (1, 2) for part in (images.query, images.gallery)]
+    for name, words in KEYS.items():
+        if name in ("flip", "BN statistics"):  # a run's own, not of a ranking
+            continue
+        method = Method.from_config(load_config(run / "config.yaml", words).TEST)
+        for runs in ([run], [run, second]):
+            normalize = method.metric == "cosine" or len(runs) > 1
+            extractors = [FeatureExtractor(each, device="cpu", normalize=normalize) for each in runs]
+            parts = [
+                np.concatenate([extractor([item[0] for item in part]) for extractor in extractors], axis=1)
+                for part in (images.query, images.gallery)
+            ]
+            measured = evaluate(*parts, *labels, method)
+            ended = command("evaluate", *runs, "--output", tmp_path / "entry", "--opts", *words, "SEED", 1)
+            assert ended.status == 0, ended.err
+            theirs = json.loads((tmp_path / "entry" / "evaluation.json").read_text())
+            ours = {key: pytest.approx(value, abs=1e-3) for key, value in measured.metrics.items()}
+            assert {key: theirs["metrics"][key] for key in ours} == ours, (name, len(runs))
+            assert theirs["test_sets"]["SynthMetro"] == measured.counts.as_dict()
+
+
+def test_a_training_evaluates_alike(command, run, trained, tmp_path):
+    """`--eval-only` and `evaluate` of a run find again what its training recorded."""
+    second = shutil.copytree(trained.with_name("second"), tmp_path / "second")
+    recorded = json.loads((second / "results.json").read_text())
+    found = eval_only(command, second, folder=tmp_path / "only")
+    assert found["metrics"] == recorded["metrics"]
+    assert found["test_sets"] == recorded["test_sets"]
+    assert f"{recorded['metrics']['mAP']:.2f}" in command("evaluate", second).out
+    assert "TPR@FPR=1e-02" in recorded["metrics"]
 
 
 def test_evaluating_a_run_changes_nothing_else_in_its_folder(command, run):

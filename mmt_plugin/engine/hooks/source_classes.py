@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmt_plugin.data.build import build_extraction_loader, dense_ids
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.data.unreadable import TooManyUnreadableError
 from mmt_plugin.engine.features import extract_features
 from mmt_plugin.modeling.layers import SOURCE
 from mmt_plugin.pseudo_labels import PseudoLabels
@@ -88,6 +89,20 @@ class SourceClassesHook(HookBase):
 
 
 def centroids_of(labels: np.ndarray, features: Tensor) -> Tensor:
-    """S x D: the L2-normalised mean feature of each identity."""
-    normalised = F.normalize(features, dim=1).numpy()
-    return torch.from_numpy(PseudoLabels.from_features(labels, normalised).centroids)
+    """S x D: the L2-normalised mean feature of each identity.
+
+    Args:
+        labels: N class indices, dense from 0.
+        features: N x D; NaN for an image that could not be read, which does not count.
+
+    Raises:
+        TooManyUnreadableError: no image of an identity can be read.
+    """
+    readable = ~features.isnan().any(dim=1).numpy()
+    lost = np.setdiff1d(labels, labels[readable])
+    if len(lost):
+        raise TooManyUnreadableError(
+            f"of {len(lost)} identities of the source no image can be read: mend the images, or take them out"
+        )
+    normalised = F.normalize(features.nan_to_num(), dim=1).numpy()
+    return torch.from_numpy(PseudoLabels.from_features(np.where(readable, labels, -1), normalised).centroids)
