@@ -59,7 +59,7 @@ def test_a_run_from_start_to_end(call, command, tmp_path):
     assert found["own"] == found["theirs"]
 
     started = call(
-        "MODEL.WEIGHTS", tmp_path / "theirs.pth", "OUTPUT_DIR", tmp_path / "b", "SOLVER.BASE_LR", 0
+        "MODEL.WEIGHTS", tmp_path / "theirs.pth", "OUTPUT_DIR", tmp_path / "b", "SOLVER.BASE_LR", 0.0
     )
     assert started.status == 0, started.err
     final = torch.load(tmp_path / "b" / "model_final.pth", weights_only=True)["model"]
