@@ -25,9 +25,7 @@ KEYS = {key: value for key, value in TINY.items() if key.startswith("SYNTHETIC")
 def call(command, tiny_config, tmp_path, caplog):
     """A function: words of `train` -> how it ended, in the folder "run"."""
     tiny_config()
-    caplog.set_level(
-        logging.INFO, "fastreid"
-    )  # else the host gives its logger handlers that outlive the test
+    caplog.set_level(logging.INFO, "fastreid")  # else the host adds handlers that stay
     (tmp_path / "baseline.yml").write_text(BASELINE)
     words = [
         "--config-file",
