@@ -1,6 +1,8 @@
 """k-means against scikit-learn's. Shapes: N images, D feature size, K clusters."""
 
 import argparse
+import time
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 
@@ -13,6 +15,8 @@ from mmt_plugin.pseudo_labels.timing import Stages
 
 from .features import clustered_features
 from .measure import in_fresh_process
+
+Cluster = Callable[[np.ndarray, int], np.ndarray]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,17 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print one table."""
-    works = {f"mmt_plugin (faiss), {count} starts": partial(_ours, count) for count in arguments.restarts}
+    works: dict[str, Cluster] = {
+        f"mmt_plugin (faiss), {count} starts": partial(kmeans, num_restarts=count)
+        for count in arguments.restarts
+    }
     if not arguments.without_sklearn:
         works["scikit-learn, n_init 1"] = _by_sklearn
     rows = []
     for clusters in arguments.clusters:
         data = (arguments.images, arguments.size, clusters)
         for name, work in works.items():
-            done = in_fresh_process(_prepare, work, *data)
+            done = in_fresh_process(_prepare, partial(_clustered, work), *data)
             rows.append([clusters, name, done.seconds["total"], *done.result, done.added_gib])
     print(f"\nk-means, N = {arguments.images:,}, D = {arguments.size}\n")
-    headers = ["K", "implementation", "s", "inertia", "clusters in use", "added GiB"]
+    headers = ["K", "implementation", "s", "CPU s", "inertia", "clusters in use", "added GiB"]
     print(tabulate(rows, headers=headers, tablefmt="github", floatfmt=".2f"))
 
 
@@ -45,14 +52,15 @@ def _prepare(num_images: int, size: int, clusters: int) -> SimpleNamespace:
     return SimpleNamespace(features=clustered_features(num_images, size)[0], clusters=clusters)
 
 
-def _ours(restarts: int, prepared: SimpleNamespace, stages: Stages) -> tuple[float, int]:
-    found = kmeans(prepared.features, prepared.clusters, num_restarts=restarts)
-    return _inertia(prepared.features, found)
+def _clustered(cluster: Cluster, prepared: SimpleNamespace, stages: Stages) -> tuple[float, float, int]:
+    """Seconds of all threads together, inertia, and clusters in use."""
+    start = time.process_time()
+    labels = cluster(prepared.features, prepared.clusters)
+    return time.process_time() - start, *_inertia(prepared.features, labels)
 
 
-def _by_sklearn(prepared: SimpleNamespace, stages: Stages) -> tuple[float, int]:
-    found = KMeans(prepared.clusters, n_init=1, random_state=1).fit_predict(prepared.features)
-    return _inertia(prepared.features, found)
+def _by_sklearn(features: np.ndarray, clusters: int) -> np.ndarray:
+    return KMeans(clusters, n_init=1, random_state=1).fit_predict(features)
 
 
 def _inertia(features: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
