@@ -73,11 +73,16 @@ class TimmBackbone(nn.Module):
             # It looks for the layers that names tell; below a wrong prefix, which is tried, too, are none.
             with suppress(AttributeError, KeyError, RuntimeError, ValueError):
                 weights = adapt(weights, self.model)
+        modules = {name.split(".")[0] for name in self.model.state_dict()}
+        heads = self.model.pretrained_cfg.get("classifier") or ()
+        heads = tuple(f"{name}." for name in ((heads,) if isinstance(heads, str) else heads))
         named = {}
         for key, value in weights.items():
             layer, _, leaf = key.rpartition(".")
             own = f"{layer}.norm.{leaf}" if layer in self.split else key
-            named[own if own.startswith("model.") else f"model.{own}"] = value
+            # What classifies has no place here, and is not taken for layers of a larger network.
+            is_ours = own.split(".")[0] in modules and not own.startswith(heads)
+            named[f"model.{own}" if is_ours else own] = value
         return named
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
