@@ -1,5 +1,6 @@
 """Runs as training leaves them, without the training."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,12 @@ def scatter(model: torch.nn.Module, seed: int = 0) -> None:
             tensor.data *= torch.exp(noise)
 
 
-def write_run(cfg) -> Path:
-    """The folder of a run that ended with scattered networks, of which the last is for inference."""
+def write_run(cfg, prepare: Callable[[torch.nn.Module], None] = scatter) -> Path:
+    """The folder of a run that ended with prepared networks, of which the last is for inference."""
     check_config(cfg)
     torch.manual_seed(0)
     model = build_model(cfg)
-    scatter(model)
+    prepare(model)
     model.inference_index.fill_(cfg.MMT.NUM_PAIRS - 1)
     folder = Path(cfg.OUTPUT_DIR)
     name = BEST if cfg.MMT.SELECTION.RULE == "best" else "model_final"
@@ -41,11 +42,13 @@ def write_run(cfg) -> Path:
 
 @pytest.fixture
 def make_run(tiny_config):
-    """A function: overrides, and the recipe's name -> a run's configuration and folder."""
+    """A function: overrides, the recipe's name, and what is done to the new networks -> a run's configuration
+    and folder.
+    """
 
-    def make(name: str = "plaza2metro_mmt", **overrides):
+    def make(name: str = "plaza2metro_mmt", prepare=scatter, **overrides):
         cfg = tiny_config(name, **overrides)
-        return cfg, write_run(cfg)
+        return cfg, write_run(cfg, prepare)
 
     return make
 
