@@ -34,7 +34,7 @@ CAPTIONS = {
     "silhouette": "How well separated clusters are, from -1 to 1; by features alone.",
     "twin_agreement": "Share of nearest neighbours that the two networks have in common.",
     "cross_camera": "Share of clusters with images of several cameras.",
-    "conflicts": "Share of tracklets seen together, so of two people, that share a cluster.",
+    "conflicts": "Share of tracklets seen together, so of two identities, that share a cluster.",
     "clustered": "Share of images in a cluster.",
     "median_size": "Images of the median cluster.",
 }
