@@ -95,8 +95,6 @@ def test_two_processes_train_as_one(tiny_config, tmp_path, soak):
                 value, single["model"][key], atol=1e-4, rtol=1e-3, msg=lambda m, k=(name, key): f"{k}: {m}"
             )
         assert together["metrics"] == pytest.approx(single["metrics"], abs=0.1), name
-        for keys, metrics in single.get("evaluations", {}).items():
-            assert together["evaluations"][keys] == pytest.approx(metrics, abs=0.1), keys
 
 
 def test_synchronised_layers_and_gathered_batches(tmp_path):

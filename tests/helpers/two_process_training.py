@@ -3,14 +3,11 @@
 from pathlib import Path
 
 import torch
-from evaluation_keys import KEYS
-from fastreid.config import CfgNode
 from fastreid.utils import comm
 from torch import nn
 
 from mmt_plugin import data
 from mmt_plugin.engine import MMTTrainer
-from mmt_plugin.engine.evaluate_model import evaluate_networks
 from mmt_plugin.engine.pipeline import train
 from mmt_plugin.modeling.collectives import gather_batch
 from mmt_plugin.modeling.layers import convert_batch_norm
@@ -19,9 +16,7 @@ SYNC_BATCH = 8  # of both processes together
 
 
 def train_and_report(configs: list) -> None:
-    """Train each config, and write what this rank ends with to its OUTPUT_DIR/rank<i>.pth; of the first also
-    what is measured of it under each key of TEST.
-    """
+    """Train each config, and write what this rank ends with to its OUTPUT_DIR/rank<i>.pth."""
     for cfg in configs:
         data.configure(cfg)
         kept = {}
@@ -31,11 +26,6 @@ def train_and_report(configs: list) -> None:
             report(self)
             kept["labels"] = torch.as_tensor(self.label_hook.labels.labels)
             kept["model"] = {name: value.clone() for name, value in self.raw_model.state_dict().items()}
-            if self.cfg.OUTPUT_DIR == configs[0].OUTPUT_DIR:
-                kept["evaluations"] = {
-                    name: _measured(_with_keys(self.cfg, words), self.raw_model)
-                    for name, words in KEYS.items()
-                }
 
         MMTTrainer.after_train = after_train
         try:
@@ -43,17 +33,6 @@ def train_and_report(configs: list) -> None:
         finally:
             MMTTrainer.after_train = report
         torch.save(kept, Path(cfg.OUTPUT_DIR, f"rank{comm.get_rank()}.pth"))
-
-
-def _measured(cfg: CfgNode, model: nn.Module) -> dict[str, float]:
-    return {name: float(value) for name, value in evaluate_networks(cfg, model)[0].items()}
-
-
-def _with_keys(cfg: CfgNode, words: list) -> CfgNode:
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.merge_from_list(words)
-    return cfg
 
 
 def synchronise_and_report(folder: str) -> None:
