@@ -88,6 +88,6 @@ def test_what_is_too_old_is_named_with_its_remedy(monkeypatch, capsys):
     assert "install Python 99.1 or later" in out
     assert "pip install --no-deps fastreid==1.4.0" in out
     assert "1.13.1+cu117 is too old" in out
-    assert "pip install 'numpy>=1.24'" in out
+    assert "pip install 'numpy>=1.24.2'" in out
     assert "- onnx " in out
     assert report.fatal == 4
