@@ -365,6 +365,13 @@ def _synthetic_world(_C: CfgNode) -> None:
     _C.SYNTHETIC.TRAIN_IMBALANCE = 0.0
     # Training images of strangers and background, each an identity of its own, as a share of the rest.
     _C.SYNTHETIC.TRAIN_DISTRACTOR_RATIO = 0.0
+    # Nuisances. Share of what is seen of a person that the pose decides, and not who it is; above 0 people
+    # turn to eight sides.
+    _C.SYNTHETIC.POSE_DOMINANCE = 0.0
+    # Standard deviation of the logarithm of the gains of each camera's colour channels.
+    _C.SYNTHETIC.CAMERA_TINT = 0.0
+    # Share of everybody's look that is a uniform of the domain.
+    _C.SYNTHETIC.SIMILAR_CLOTHES = 0.0
     # Ask for every test image of a person, not for two: more queries, finer metrics. Draws no other picture.
     _C.SYNTHETIC.ALL_QUERIES = False
     # Processes that render on first use; -1: one for each CPU, 0: this one only. Never changes a picture.

@@ -6,7 +6,7 @@ one short palette of everyday clothes, so that many people share a colour and on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -174,4 +174,30 @@ def sample_identity(rng: np.random.Generator, wardrobe: Wardrobe) -> Identity:
         bag_side=1 if rng.random() < 0.5 else -1,
         hat=_pick(rng, wardrobe.hats),
         hat_colour=_cloth(rng, HAT_COLOURS),
+    )
+
+
+def resembling(who: Identity, other: Identity, share: float) -> Identity:
+    """A person who looks like another: colours are mixed by a share in [0, 1], and from one half on shapes
+    and patterns are the other's.
+    """
+
+    def mixed(one: Colour, two: Colour) -> Colour:
+        red, green, blue = (round((1 - share) * a + share * b) for a, b in zip(one, two, strict=True))
+        return red, green, blue
+
+    def garment(one: Garment, two: Garment) -> Garment:
+        shape = one if share < 0.5 else two
+        return replace(shape, colour=mixed(one.colour, two.colour), accent=mixed(one.accent, two.accent))
+
+    return replace(
+        who if share < 0.5 else other,
+        height=(1 - share) * who.height + share * other.height,
+        build=(1 - share) * who.build + share * other.build,
+        upper=garment(who.upper, other.upper),
+        lower=garment(who.lower, other.lower),
+        **{
+            part: mixed(getattr(who, part), getattr(other, part))
+            for part in ("skin", "hair", "inner", "shoes", "bag_colour", "hat_colour")
+        },
     )

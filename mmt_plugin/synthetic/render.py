@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from .camera import Camera, expose, sample_camera
 from .figure import Figure, Pose
-from .identity import Identity, sample_identity
+from .identity import Identity, resembling, sample_identity
 from .pen import Pen
 from .scene import backdrop, crop_backdrop, hide_behind, paint_metro, paint_plaza
 from .spec import WorldSpec
@@ -26,18 +27,36 @@ BAD_BOX_RATE = 0.04
 
 # Figures are drawn a little stout, so that what people wear fills the box as it does in real ones.
 STOUTNESS = 1.18
+# Sides that people turn to where the pose dominates.
+SIDES = 8
 
 
 @lru_cache(maxsize=65536)
 def identity_of(spec: WorldSpec, domain_name: str, purpose: Stream, number: int) -> Identity:
     domain = DOMAINS[domain_name]
-    return sample_identity(stream(spec, domain, purpose, number), domain.wardrobe)
+    who = sample_identity(stream(spec, domain, purpose, number), domain.wardrobe)
+    if spec.similar_clothes and purpose is not Stream.UNIFORM:
+        who = resembling(who, identity_of(spec, domain_name, Stream.UNIFORM, 0), spec.similar_clothes)
+    return who
+
+
+def _posed(spec: WorldSpec, domain: Domain, shot: Shot, who: Identity, walk: _Walk) -> Identity:
+    """Turn to a side, drawn for the picture, and let the look be that side's as far as it dominates."""
+    rng = stream(spec, domain, Stream.POSE, shot.camera, shot.frame)
+    side = int(rng.integers(SIDES))
+    walk.azimuth = 2 * math.pi * side / SIDES
+    return resembling(who, identity_of(spec, domain.name, Stream.UNIFORM, 1 + side), spec.pose_dominance)
 
 
 @lru_cache(maxsize=64)
 def camera_of(spec: WorldSpec, domain_name: str, index: int) -> Camera:
     domain = DOMAINS[domain_name]
-    return sample_camera(stream(spec, domain, Stream.CAMERA, index), domain.cameras, index)
+    camera = sample_camera(stream(spec, domain, Stream.CAMERA, index), domain.cameras, index)
+    if spec.camera_tint:
+        tint = np.exp(spec.camera_tint * stream(spec, domain, Stream.TINT, index).standard_normal(3))
+        red, green, blue = (np.asarray(camera.gains) * tint).tolist()
+        camera = replace(camera, gains=(red, green, blue))
+    return camera
 
 
 @lru_cache(maxsize=64)
@@ -73,7 +92,10 @@ def render(spec: WorldSpec, domain: Domain, shot: Shot) -> Image.Image:
     place = (walk.place + 0.06 * shot.step * math.sin(walk.azimuth)) % 1.0
     canvas = crop_backdrop(_backdrop(spec, domain.name, shot.camera), size, place, walk.drop)
     if shot.kind is not Kind.BACKGROUND:
-        _person(canvas, identity_of(spec, domain.name, purpose, shot.person), walk, camera, shot, rng)
+        who = identity_of(spec, domain.name, purpose, shot.person)
+        if spec.pose_dominance:
+            who = _posed(spec, domain, shot, who, walk)
+        _person(canvas, who, walk, camera, shot, rng)
     if rng.random() < PASSER_BY_RATE:
         other = identity_of(spec, domain.name, Stream.STRANGER, int(rng.integers(1 << 20)))
         _passer_by(canvas, other, camera, rng)

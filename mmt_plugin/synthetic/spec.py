@@ -15,7 +15,13 @@ from mmt_plugin.errors import UserError
 # Part of every folder's name: raise it whenever the same spec would give other pictures.
 RENDERER_VERSION = 1
 # Fields of `WorldSpec` that came later; 0 is the world as it was before them.
-LATER_FIELDS = ("train_imbalance", "train_distractor_ratio")
+LATER_FIELDS = (
+    "train_imbalance",
+    "train_distractor_ratio",
+    "pose_dominance",
+    "camera_tint",
+    "similar_clothes",
+)
 
 
 class WorldError(UserError, ValueError):
@@ -40,6 +46,11 @@ class WorldSpec:
             0: all have the same number.
         train_distractor_ratio: training images of strangers and background, each of an identity of its own,
             as a share of the others.
+        pose_dominance: share of what is seen of a person that the pose decides, and not who it is; above 0
+            people turn to eight sides. 1: everybody looks alike in a pose.
+        camera_tint: standard deviation of the logarithm of the gains of each camera's channels, beside those
+            of its domain.
+        similar_clothes: share of everybody's look that is a uniform of the domain.
     """
 
     seed: int = 1
@@ -53,6 +64,9 @@ class WorldSpec:
     junk_ratio: float = 0.03
     train_imbalance: float = 0.0
     train_distractor_ratio: float = 0.0
+    pose_dominance: float = 0.0
+    camera_tint: float = 0.0
+    similar_clothes: float = 0.0
 
     def __post_init__(self) -> None:
         height, width = self.image_size if len(self.image_size) == 2 else (0, 0)
@@ -92,6 +106,19 @@ class WorldSpec:
                 self.train_distractor_ratio,
                 self.train_distractor_ratio >= 0,
                 "must not be negative",
+            ),
+            (
+                "POSE_DOMINANCE",
+                self.pose_dominance,
+                0 <= self.pose_dominance <= 1,
+                "must lie in [0, 1]",
+            ),
+            ("CAMERA_TINT", self.camera_tint, self.camera_tint >= 0, "must not be negative"),
+            (
+                "SIMILAR_CLOTHES",
+                self.similar_clothes,
+                0 <= self.similar_clothes <= 1,
+                "must lie in [0, 1]",
             ),
         ]
         problems = [

@@ -55,6 +55,9 @@ class Stream(IntEnum):
     TRAINING_COUNTS = 7
     TRAINING_DISTRACTORS = 8
     FOOTAGE = 9
+    UNIFORM = 10
+    POSE = 11
+    TINT = 12
 
 
 def stream(spec: WorldSpec, domain: Domain, purpose: Stream, *key: int) -> np.random.Generator:
