@@ -9,6 +9,7 @@ printed, and a mistake of the command line told, at once.
 VERBS = {
     "train": "train",
     "evaluate": "evaluate",
+    "explore-labels": "explore_labels",
     "export": "export",
     "report": "report",
     "leaderboard": "leaderboard",

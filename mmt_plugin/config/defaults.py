@@ -235,8 +235,10 @@ def _method(_C: CfgNode) -> None:
     _C.MMT.SELECTION = CfgNode()
     # Which teacher is used for inference. "last": the first pair's at the last epoch, no label is looked at.
     # "stable": the first pair's at the epoch of the best label_free/score, no label is looked at either.
-    # "best": the best mAP of any epoch on SELECTION.DATASET, whose labels are then used (the published code:
-    # the target test set).
+    # "guarded": of the models that the run starts from, as they are and with BN statistics of the target, and
+    # of those of all epochs, the one of the best label_free/guard; no label is looked at, and the run ends
+    # with a verdict. "best": the best mAP of any epoch on SELECTION.DATASET, whose labels are then used (the
+    # published code: the target test set).
     _C.MMT.SELECTION.RULE = "last"
     _C.MMT.SELECTION.DATASET = ""
 
@@ -266,11 +268,13 @@ def _pseudo_labels(_C: CfgNode) -> None:
     _C.PSEUDO_LABELS.OUTLIERS = "drop"
 
     _C.PSEUDO_LABELS.DBSCAN = CfgNode()
-    # "fixed" EPS, or "rho": the mean of the smallest RHO share of all distances at the first epoch, kept for
-    # the run (MMT code).
+    # "fixed" EPS; "rho": the mean of the smallest RHO share of all distances at the first epoch, kept for the
+    # run (MMT code); or "auto": the radius whose clusters are best apart, chosen anew in each of the first
+    # AUTO_EPOCHS epochs, then kept.
     _C.PSEUDO_LABELS.DBSCAN.EPS_RULE = "fixed"
     _C.PSEUDO_LABELS.DBSCAN.EPS = 0.6
     _C.PSEUDO_LABELS.DBSCAN.RHO = 1.6e-3
+    _C.PSEUDO_LABELS.DBSCAN.AUTO_EPOCHS = 3
     _C.PSEUDO_LABELS.DBSCAN.MIN_SAMPLES = 4
 
     # CA-Jaccard (CVPR 2024): neighbours of the same camera and of the others on lists of their own, in place

@@ -85,9 +85,9 @@ def pairs_rules(cfg: CfgNode) -> Iterator[Rule]:
         "each other",
     )
     yield (
-        selection.RULE != "stable" or clustered,
-        "MMT.SELECTION.RULE 'stable' compares clusterings, but PSEUDO_LABELS.METHOD 'ground_truth' makes "
-        "none",
+        selection.RULE not in ("stable", "guarded") or clustered,
+        f"MMT.SELECTION.RULE {selection.RULE!r} compares clusterings, but PSEUDO_LABELS.METHOD "
+        "'ground_truth' makes none",
     )
     yield (
         selection.RULE != "best" or selection.DATASET in cfg.DATASETS.TESTS,

@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader
 from mmt_plugin.config import ConfigError
 from mmt_plugin.data.build import build_extraction_loader, training_items
 from mmt_plugin.modeling import MutualMeanTeaching
-from mmt_plugin.modeling.layers import SOURCE, TARGET, batch_norms, route
+from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.retrieval import Labels, Measured, Method, evaluate
 
-from .features import reestimate_bn_statistics
+from .features import reestimate_bn_statistics, running_statistics_kept
 
 logger = logging.getLogger("fastreid.mmt")
 
@@ -221,16 +221,10 @@ def target_statistics(cfg: CfgNode, model: nn.Module) -> Iterator[None]:
             "TEST.PRECISE_BN.ENABLED re-estimates the statistics of MODEL.META_ARCHITECTURE "
             f"MutualMeanTeaching; this is {cfg.MODEL.META_ARCHITECTURE}: set it False"
         )
-    buffers = [buffer for layer in batch_norms(model.inference_networks) for buffer in layer.buffers()]
-    before = [buffer.clone() for buffer in buffers]
     items = training_items([dataset])
-    reestimate_bn_statistics(model, build_extraction_loader(cfg, items))
-    try:
+    with running_statistics_kept(model):
+        reestimate_bn_statistics(model, build_extraction_loader(cfg, items))
         yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
 
 
 def domain_of(dataset: str, cfg: CfgNode) -> int:

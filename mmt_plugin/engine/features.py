@@ -1,5 +1,8 @@
 """Features of an image set, and its BN statistics. Shapes: V networks, N images, D feature size."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from fastreid.evaluation.evaluator import inference_context
@@ -11,6 +14,7 @@ from tqdm import tqdm
 from mmt_plugin.data.unreadable import unreadable_rows
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.layers import TARGET, batch_norms, route, whole_batches
+from mmt_plugin.pseudo_labels.quality.nuisances import layouts
 from mmt_plugin.system.launch import broadcast_buffers
 
 
@@ -49,6 +53,26 @@ def _finite_features(model: MutualMeanTeaching, images: Tensor) -> Tensor:
         )
     features[:, bad] = torch.nan
     return features
+
+
+def extract_layouts(loader: DataLoader) -> Tensor:
+    """`layouts` of all images, N x F, complete on every rank; NaN where the loader skipped an image."""
+    parts = [layouts(images) for images in tqdm(loader, desc="layouts", leave=False, disable=None)]
+    mine = torch.cat(parts) if parts else torch.empty(0)
+    return torch.cat([share for share in comm.all_gather(mine) if len(share)])
+
+
+@contextmanager
+def running_statistics_kept(model: MutualMeanTeaching) -> Iterator[None]:
+    """After the block, the BN statistics of all inference networks are what they were before it."""
+    buffers = [buffer for layer in batch_norms(model.inference_networks) for buffer in layer.buffers()]
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from fastreid.config import CfgNode
+from fastreid.utils import comm
 
 from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config, load_config
@@ -24,7 +25,9 @@ from mmt_plugin.runs.run_files import FINAL_MODEL, RESULTS
 from mmt_plugin.weights.load_network import CheckpointError
 
 from .acceptance import accept, rehearse
+from .hooks.selection import GuardedSelectionHook
 from .trainer import MMTTrainer
+from .verdict import WORKED, Verdict, verdict_of
 
 logger = logging.getLogger("fastreid.mmt")
 # What the source stage must share with the adaptation it prepares.
@@ -117,6 +120,9 @@ def train(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> dict:
         draw_results(trainer)
         record_ranking(trainer)
     findings = {**trainer.findings, "selected_epoch": trainer.selected_epoch, "test_sets": trainer.test_sets}
+    verdict = _judge(cfg, trainer, findings, results)
+    if verdict is not None:
+        findings["verdict"] = verdict.as_dict()
     if trainer.run_state.changes:
         findings["changes"] = trainer.run_state.changes
     write_results(cfg, RESULTS, results, time.perf_counter() - start, findings)
@@ -124,7 +130,23 @@ def train(cfg: CfgNode, resume: bool, allow_change: Sequence[str] = ()) -> dict:
         told = ", ".join(f"{name} {value:.3f}" for name, value in findings["label_free"].items())
         logger.info(f"Not evaluated, because DATASETS.TESTS is empty. Without labels: {told or 'nothing'}")
     logger.info(f"Model: {Path(cfg.OUTPUT_DIR, chosen_model(cfg))}; {selection_rule(cfg)}")
+    if verdict is not None:
+        (logger.info if verdict.word == WORKED else logger.warning)(str(verdict))
     return results
+
+
+def _judge(cfg: CfgNode, trainer: MMTTrainer, findings: dict, results: dict) -> Verdict | None:
+    """What the adaptation amounts to; None for supervised training, and away from the main process."""
+    if cfg.PSEUDO_LABELS.METHOD == "ground_truth" or not comm.is_main_process():
+        return None
+    start = None
+    if isinstance(trainer.selection, GuardedSelectionHook):
+        start = (*trainer.selection.start, trainer.selection.best)
+    gain = None
+    before = [run.results.get("metrics", {}).get("mAP") for run in Run(cfg.OUTPUT_DIR).sources]
+    if "mAP" in results and before and None not in before:  # one test set, of both
+        gain = results["mAP"] - sum(before) / len(before)
+    return verdict_of(findings, trainer.num_target, cfg.OUTPUT_DIR, start, gain)
 
 
 def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:

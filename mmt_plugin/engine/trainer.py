@@ -30,10 +30,11 @@ from mmt_plugin.engine.hooks.memory_updates import MemoryHook
 from mmt_plugin.engine.hooks.progress import ProgressBar
 from mmt_plugin.engine.hooks.pseudo_labels import PseudoLabelHook
 from mmt_plugin.engine.hooks.selection import (
-    LABEL_FREE,
     BestModelHook,
+    GuardedSelectionHook,
     SelectionHook,
     StableSelectionHook,
+    findings_of,
 )
 from mmt_plugin.engine.hooks.source_classes import SourceClassesHook
 from mmt_plugin.engine.hooks.times import EpochTimesHook, TimedEvalHook, TrainingTimeHook, timed
@@ -120,17 +121,12 @@ class MMTTrainer(ResumableTrainer):
     @property
     def label_free_quality(self) -> dict[str, float]:
         """What was last found of the labels without annotations, by name; see the function of this name."""
-        latest = self.run_state.latest()
-        return {
-            name.removeprefix(LABEL_FREE): value
-            for name, value in latest.items()
-            if name.startswith(LABEL_FREE)
-        }
+        return findings_of(self.run_state.latest())["label_free"]
 
     @property
     def findings(self) -> dict:
         """What is known of the labels of the chosen model: "clusters", and "label_free" by measure."""
-        latest = {"clusters": self.num_clusters, "label_free": self.label_free_quality}
+        latest = {"clusters": self.num_clusters, **findings_of(self.run_state.latest())}
         return latest if self.selection is None else {**latest, **self.selection.findings}
 
     def build_hooks(self, writers: list[EventWriter]) -> list[hooks.HookBase]:
@@ -141,7 +137,7 @@ class MMTTrainer(ResumableTrainer):
         """
         cfg = self.cfg
         clustered = isinstance(self.label_hook, PseudoLabelHook)
-        unjudged = clustered and (cfg.MMT.SELECTION.RULE == "stable" or not cfg.DATASETS.TESTS)
+        unjudged = clustered and (cfg.MMT.SELECTION.RULE in ("stable", "guarded") or not cfg.DATASETS.TESTS)
         self.selection = _build_selection(cfg)
         ret = [
             hooks.IterationTimer(),
@@ -262,4 +258,5 @@ def _build_selection(cfg: CfgNode) -> BestModelHook | None:
     if cfg.MMT.SELECTION.RULE == "best":
         name = cfg.MMT.SELECTION.DATASET
         return SelectionHook(name, "" if len(cfg.DATASETS.TESTS) == 1 else f"{name}/")
-    return StableSelectionHook() if cfg.MMT.SELECTION.RULE == "stable" else None
+    rules = {"stable": StableSelectionHook, "guarded": GuardedSelectionHook}
+    return rules[cfg.MMT.SELECTION.RULE]() if cfg.MMT.SELECTION.RULE in rules else None

@@ -16,7 +16,7 @@ Rule = tuple[bool, str]
 SEARCHES = ("exact", "hnsw", "tree")
 JACCARD_WEIGHTS = ("softmax", "scaled")
 OUTLIERS = ("drop", "singletons")
-EPS_RULES = ("fixed", "rho")
+EPS_RULES = ("fixed", "rho", "auto")
 
 
 def _built_in(name: str) -> Callable:

@@ -11,6 +11,7 @@ import torch
 from scipy.sparse import csr_array
 
 from .choices import EPS_RULES, METHODS, OUTLIERS, SEARCHES, choice_rule, demand, radius_rule
+from .clustering.auto_radius import RADII, auto_eps
 from .clustering.cannot_link import separate_conflicts
 from .clustering.dbscan import dbscan, rho_eps
 from .clustering.kmeans import kmeans
@@ -108,10 +109,13 @@ def dbscan_labels(
     if eps is not None:
         demand(radius_rule(eps + gap))
     # The rho rule looks at all distances; a known radius needs those up to and at it.
-    bound = None if eps is None else float(np.nextafter(np.float32(eps + gap), np.float32(1)))
+    reach = RADII[-1] if eps is None and node.DBSCAN.EPS_RULE == "auto" else eps
+    bound = None if reach is None else float(np.nextafter(np.float32(reach + gap), np.float32(1)))
     graph, recall = _jaccard_graph(features, node, cameras, bound, device, stages)
     with stages.stage("DBSCAN"):
-        if eps is None:
+        if eps is None and node.DBSCAN.EPS_RULE == "auto":
+            eps = auto_eps(graph, features, node.DBSCAN.MIN_SAMPLES)
+        elif eps is None:
             eps = rho_eps(graph, node.DBSCAN.RHO)
         labels = dbscan(graph, eps, node.DBSCAN.MIN_SAMPLES)
     independence = None

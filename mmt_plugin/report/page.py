@@ -57,7 +57,21 @@ def write_report(folder: str | Path) -> Path:
 
 
 def render(run: ReportedRun) -> str:
-    """The page's text. Every string is escaped by the template."""
+    """The page's text."""
+    return fill_template(
+        kicker="Run report" if run.is_complete else "Run report · run not complete",
+        title=title_of(run),
+        method=method_of(run.cfg),
+        tiles=tiles(run),
+        sections=[make(run) for make in SECTIONS],
+        folder=str(run.folder),
+        repeat=shlex.join(("mmt", "report", str(run.folder))),
+        epochs=run.scalars.num_epochs,
+    )
+
+
+def fill_template(**values: object) -> str:
+    """A page of tiles and sections. Every string is escaped by the template."""
     environment = Environment(
         loader=PackageLoader("mmt_plugin.report"),
         autoescape=True,
@@ -65,15 +79,5 @@ def render(run: ReportedRun) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(
-        title=title_of(run),
-        method=method_of(run.cfg),
-        tiles=tiles(run),
-        sections=[make(run) for make in SECTIONS],
-        folder=str(run.folder),
-        repeat=shlex.join(("mmt", "report", str(run.folder))),
-        version=__version__,
-        written=f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
-        epochs=run.scalars.num_epochs,
-        is_complete=run.is_complete,
-    )
+    written = f"{datetime.datetime.now():%Y-%m-%d %H:%M}"
+    return environment.get_template("report.html").render(version=__version__, written=written, **values)

@@ -28,6 +28,7 @@ class Tile:
     label: str
     value: str
     note: str = ""
+    kind: str = ""  # "wide": a line of its own
 
 
 def title_of(run: ReportedRun) -> str:
@@ -70,7 +71,10 @@ def by_test_set(metrics: dict, cfg: CfgNode) -> dict[str, dict[str, float]]:
 
 def tiles(run: ReportedRun) -> list[Tile]:
     """The run's main numbers, as many as are known."""
-    found = _score_tiles(run)
+    found = []
+    if verdict := run.results.get("verdict"):
+        found.append(Tile("Verdict", verdict["word"], f"{verdict['why']} Next: {verdict['next']}", "wide"))
+    found += _score_tiles(run)
     labels = run.scalars.labels
     if "clusters" in labels:
         truth = run.truth

@@ -94,8 +94,9 @@ def line_chart(
     references: Iterable[tuple[float, str]] = (),
     width: int = 290,
     height: int = 170,
+    x_label: str = "epochs",
 ) -> Markup:
-    """Curves over epochs, with a dot for every value.
+    """Curves over epochs, or over what `x_label` names, with a dot for every value.
 
     Args:
         chart: its name in the page.
@@ -113,7 +114,12 @@ def line_chart(
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     slack = 0.06 * ((high - low) or abs(high) or 1.0)
     ys = (0.0 if from_zero or 0 <= low <= 2 * slack else low - slack, high + slack if top is None else top)
-    frame = Frame.around((0, max([*epochs, 1])), ys, width, height)
+    counts = x_label == "epochs"
+
+    def told(x: float) -> str:
+        return f"after {number(x)} epochs" if counts else f"{x_label} {number(x)}"
+
+    frame = Frame.around((0, max([*epochs, 1]) if counts else max(epochs)), ys, width, height)
     parts = []
     for level, what in references:
         y = frame.y(level)
@@ -129,11 +135,11 @@ def line_chart(
         radius = 2.6 if len(points) <= 40 else 1.4
         parts += [
             Markup('<circle class="dot c{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
-                k, x, y, radius, f"{name}, after {number(epoch)} epochs: {number(value)}"
+                k, x, y, radius, f"{name}, {told(epoch)}: {number(value)}"
             )
             for x, y, epoch, value in points
         ]
-    return frame.draw(Markup("").join(parts), "epochs", ", ".join(names), chart, whole=True)
+    return frame.draw(Markup("").join(parts), x_label, ", ".join(names), chart, whole=counts)
 
 
 def histogram(

@@ -58,6 +58,7 @@ def describe_run(cfg: CfgNode, changes: Sequence[dict] = ()) -> dict:
         "last": "last epoch",
         "best": f"best epoch by labels of {selection.DATASET}",
         "stable": "best epoch by label-free score",
+        "guarded": "best epoch or start by label-free guard",
     }
     return {
         "source": [_untranslated(name)[0] for name in cfg.DATASETS.NAMES],

@@ -105,4 +105,9 @@ def selection_rule(cfg: CfgNode) -> str:
             f"inference uses {kind} 1 at the epoch with the best label-free score (model_best.pth); no label "
             "took part in choosing it"
         )
+    if cfg.MMT.SELECTION.RULE == "guarded":
+        return (
+            f"inference uses {kind} 1 of the epoch, or of the start, with the best label-free guard "
+            "(model_best.pth); no label took part in choosing it"
+        )
     return f"inference uses {kind} 1 at the last epoch; no label took part in choosing it"

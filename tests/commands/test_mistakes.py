@@ -55,6 +55,8 @@ OF_THE_COMMAND_LINE = [
         ],
         "binary.yml' is no text file",
     ),
+    ("explore-labels", [], "required: RUN_OR_WEIGHTS"),
+    ("explore-labels", ["a.pth", "--target", "folder:{}"], "a.pth is no run, so nothing tells its network"),
     ("crop-tracks", [], "required"),
     ("export", ["{}"], "name a --format"),
     ("export", ["{}", "--format", "onx"], "invalid choice: 'onx'"),

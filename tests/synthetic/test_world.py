@@ -185,6 +185,9 @@ def test_defaults_are_the_standard_world(world_config):
         ("JUNK_RATIO", -0.1),
         ("TRAIN_IMBALANCE", -0.1),
         ("TRAIN_DISTRACTOR_RATIO", -0.1),
+        ("POSE_DOMINANCE", 1.1),
+        ("CAMERA_TINT", -0.1),
+        ("SIMILAR_CLOTHES", -0.1),
         ("NUM_WORKERS", -2),
     ],
 )
@@ -204,8 +207,11 @@ def test_different_worlds_have_different_folders():
         WorldSpec(image_size=(64, 32)).tag,
         WorldSpec(train_imbalance=0.5).tag,
         WorldSpec(train_distractor_ratio=0.5).tag,
+        WorldSpec(pose_dominance=0.5).tag,
+        WorldSpec(camera_tint=0.5).tag,
+        WorldSpec(similar_clothes=0.5).tag,
     }
-    assert len(tags) == 6
+    assert len(tags) == 9
 
 
 def test_the_standard_world_keeps_the_folder_it_always_had():

@@ -20,9 +20,10 @@ from mmt_plugin.data.build import (
 )
 from mmt_plugin.data.dataset import Item
 from mmt_plugin.data.preflight import check_cameras
-from mmt_plugin.engine.features import extract_features
+from mmt_plugin.engine.features import extract_features, extract_layouts
 from mmt_plugin.errors import UserError
 from mmt_plugin.pseudo_labels import PseudoLabels, agreement, cluster, label_free_quality
+from mmt_plugin.pseudo_labels.quality.nuisances import nuisance_warnings, pose_groups
 from mmt_plugin.pseudo_labels.quality.size import warnings_of
 from mmt_plugin.pseudo_labels.timing import Stages
 from mmt_plugin.report.label_record import LabelRecorder
@@ -60,6 +61,7 @@ class PseudoLabelHook(HookBase):
             self.exclusive = exclusive_tracklets(cfg.DATASETS.TARGETS, items)
         self.together = seen_together(cfg.DATASETS.TARGETS, items)
         self.labels: PseudoLabels | None = None
+        self.poses: np.ndarray | None = None
         self.recorder = None
         if cfg.REPORT.ENABLED and comm.is_main_process():
             self.recorder = LabelRecorder(cfg.OUTPUT_DIR, items, self.truth, cfg.REPORT.SAMPLE)
@@ -92,6 +94,8 @@ class PseudoLabelHook(HookBase):
             the clusters are like, by the name of the scalar; without annotations only on the main process.
         """
         start = time.perf_counter()
+        if self.poses is None and self.cfg.MMT.SELECTION.RULE == "guarded":
+            self.poses = pose_groups(extract_layouts(self.loader).numpy())
         networks = extract_features(self.trainer.raw_model, self.loader)
         features = networks.mean(dim=0)
         if self.cfg.PSEUDO_LABELS.NORMALIZE:
@@ -118,7 +122,10 @@ class PseudoLabelHook(HookBase):
                 previous=self.labels,
                 cameras=cameras,
                 together=self.together,
+                poses=self.poses,
             )
+            for sentence in nuisance_warnings(quality):
+                logger.warning(sentence)
             scalars.update({f"{LABEL_FREE}{name}": value for name, value in quality.items()})
         scalars["judging_seconds"] = time.perf_counter() - clustered
         return found, features, networks, scalars
@@ -141,7 +148,7 @@ class PseudoLabelHook(HookBase):
                 cameras=self.cameras[~unreadable],
                 tracklets=None if self.tracklets is None else self.tracklets[~unreadable],
                 cannot_link=self.exclusive,
-                previous=self.labels,
+                previous=self._previous(),
                 device=self.trainer.raw_model.device,
                 stages=stages,
             )
@@ -151,6 +158,13 @@ class PseudoLabelHook(HookBase):
             labels[~unreadable] = found.labels
             found = replace(found, labels=labels)
         return comm.all_gather(found)[0]
+
+    def _previous(self) -> PseudoLabels | None:
+        """What the label step keeps of the labels in use: not their radius, while the rule chooses anew."""
+        dbscan = self.cfg.PSEUDO_LABELS.DBSCAN
+        if self.labels is None or dbscan.EPS_RULE != "auto" or self.trainer.epoch >= dbscan.AUTO_EPOCHS:
+            return self.labels
+        return replace(self.labels, eps=None)
 
     def _keep_previous(self, found: PseudoLabels) -> None:
         message = (

@@ -1,17 +1,22 @@
 """Which epoch's model is kept as ``model_best``: by a labelled set, or by a score that needs no labels."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 
 from mmt_plugin.engine.evaluate_model import network_names
+from mmt_plugin.engine.features import reestimate_bn_statistics, running_statistics_kept
 from mmt_plugin.engine.resume.checkpointer import BEST
 from mmt_plugin.weights.checkpoint_files import load_weights
 
 # What the scalars begin with that are computed without annotations.
 LABEL_FREE = "label_free/"
+
+# What the models are called that a run starts from.
+START, START_BN = "the starting model", "the starting model with BN statistics of the target"
 
 logger = logging.getLogger("fastreid.mmt")
 
@@ -32,19 +37,21 @@ class BestModelHook(HookBase):
             # Mapped into memory: only the number is read, not the weights.
             self.best_on_disk = load_weights(str(path), mmap=True)[type(self).__name__]["best"]
 
-    def consider(self, score: float, epoch: int, reason: str) -> None:
+    def consider(self, score: float, epoch: int, reason: str, findings: dict | None = None) -> None:
         """Save the model as it is now if its score is the best so far.
 
         Args:
             score: the higher the better.
-            epoch: after which the model is so, from 0.
+            epoch: after which the model is so, from 0; -1: before the first.
             reason: a clause for the log.
+            findings: of its labels; by default those of the last label step.
         """
         if score <= self.best:
             return
-        self.best, self.epoch, self.findings = score, epoch, self._findings()
+        self.best, self.epoch, self.findings = score, epoch, findings or self._findings()
         if score > self.best_on_disk:
-            logger.info(f"Epoch {epoch + 1} is the best so far: {reason}")
+            what = f"Epoch {epoch + 1}" if epoch >= 0 else "The start"
+            logger.info(f"{what} is the best so far: {reason}")
             self.trainer.checkpointer.save(BEST, epoch=epoch)
 
     def state_dict(self) -> dict:
@@ -56,12 +63,14 @@ class BestModelHook(HookBase):
 
     def _findings(self) -> dict:
         """Of the last label step: the number of clusters, and what can be told without annotations."""
-        latest = {name: value for name, (value, _) in self.trainer.storage.latest().items()}
-        found = {
-            name.removeprefix(LABEL_FREE): v for name, v in latest.items() if name.startswith(LABEL_FREE)
-        }
-        clusters = {"clusters": int(latest["clusters"])} if "clusters" in latest else {}
-        return {**clusters, "label_free": found}
+        return findings_of({name: value for name, (value, _) in self.trainer.storage.latest().items()})
+
+
+def findings_of(scalars: Mapping[str, float]) -> dict:
+    """Of what a label step recorded: counts, where it is known, and what can be told without annotations."""
+    found = {name.removeprefix(LABEL_FREE): v for name, v in scalars.items() if name.startswith(LABEL_FREE)}
+    counts = {name: int(scalars[name]) for name in ("clusters", "largest_cluster") if name in scalars}
+    return {**counts, "label_free": found}
 
 
 class SelectionHook(BestModelHook):
@@ -118,3 +127,43 @@ class StableSelectionHook(BestModelHook):
         score, when = self.trainer.storage.latest().get(self.SCORE, (0.0, -1))
         if comm.is_main_process() and when == self.trainer.storage.iter:
             self.consider(score, epoch, f"{self.SCORE} {score:.4f}, no label took part")
+
+
+class GuardedSelectionHook(StableSelectionHook):
+    """The best `guard` of the models that a run starts from, with the BN statistics they have and with those
+    of the target, and of all epochs. For MMT.SELECTION.RULE "guarded".
+
+    The starting models are "epoch" -1, told as 0.
+    """
+
+    SCORE = f"{LABEL_FREE}guard"
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The best of the starting models: which it is, and its score.
+        self.start: tuple[str, float] = (START, 0.0)
+
+    def before_epoch(self) -> None:
+        if self.trainer.steps_done:
+            return
+        if self.trainer.epoch:
+            self._consider(self.trainer.epoch - 1)
+            return
+        self._consider(-1)
+        self.start = (START, max(self.best, 0.0))
+        model, loader = self.trainer.raw_model, self.trainer.label_hook.loader
+        with running_statistics_kept(model):
+            reestimate_bn_statistics(model, loader)
+            *_, scalars = self.trainer.label_hook.cluster_now()
+            score = scalars.get(self.SCORE, 0.0)
+            if comm.is_main_process() and score > self.start[1]:
+                self.start = (START_BN, score)
+                reason = f"{START_BN}, {self.SCORE} {score:.4f}, no label took part"
+                self.consider(score, -1, reason, findings_of(scalars))
+
+    def state_dict(self) -> dict:
+        return {**super().state_dict(), "start": list(self.start)}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.start = tuple(state["start"])

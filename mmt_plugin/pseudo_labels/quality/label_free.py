@@ -3,6 +3,7 @@
 Shapes: V networks, N images, D feature size, C clusters, S sampled images.
 """
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -13,6 +14,8 @@ from mmt_plugin.pseudo_labels.clustering.dbscan import ZERO_DISTANCE
 from mmt_plugin.pseudo_labels.labels import PseudoLabels, with_singletons
 
 from .agreement import agreement
+from .nuisances import FOLLOWED, follows
+from .size import LARGE
 
 # Lists that are compared between networks, and images that are looked at where all would take long.
 NEIGHBOURS = 10
@@ -30,6 +33,7 @@ def label_free_quality(
     previous: PseudoLabels | None = None,
     cameras: np.ndarray | None = None,
     together: tuple[np.ndarray, np.ndarray] | None = None,
+    poses: np.ndarray | None = None,
 ) -> dict[str, float]:
     """All that can be told of a labelling without annotations.
 
@@ -41,6 +45,7 @@ def label_free_quality(
         cameras: N camera numbers; None where they are not known.
         together: N tracklets and P x 2 pairs of them that are different people, see `seen_together`; None
             where they are not known.
+        poses: N numbers of `pose_groups`; None where they were not looked for.
 
     Returns:
         Where there is enough to compute them from:
@@ -48,12 +53,14 @@ def label_free_quality(
         "median_size": images of the median cluster.
         "cross_camera": share of the clusters with images of several cameras.
         "conflicts": share of the pairs of tracklets seen together that share a cluster all the same.
+        "follows_cameras", "follows_poses": see `follows`.
         "silhouette": see `silhouette`.
         "twin_agreement": mean of `common_neighbours` over all pairs of networks.
         "stability": see `stability`.
         "score": stability * max(silhouette, 0) * clustered, by which MMT.SELECTION.RULE "stable" chooses. It
             is high where a new look at the images confirms the labels in use, clusters are apart, and
             few images are given up; a labelling that buys one with another gains nothing.
+        "guard": see `guard`, by which MMT.SELECTION.RULE "guarded" chooses; only with poses.
     """
     labels, readable = found.labels, ~np.isnan(features).any(axis=1)
     rows = slice(None) if readable.all() else readable  # a slice copies nothing
@@ -62,6 +69,9 @@ def label_free_quality(
         quality["median_size"] = float(np.median(found.counts))
         if cameras is not None:
             quality["cross_camera"] = _cross_camera(labels, cameras)
+        for name, groups in (("cameras", cameras), ("poses", poses)):
+            if groups is not None:
+                quality[f"follows_{name}"] = follows(labels, groups)
     if together is not None:
         tracklets, exclusive = together
         quality["conflicts"] = conflicts(labels, tracklets, exclusive) / len(exclusive)
@@ -74,7 +84,24 @@ def label_free_quality(
         quality["silhouette"] = silhouette(features[rows], labels[rows])
     if "stability" in quality and "silhouette" in quality:
         quality["score"] = quality["stability"] * max(quality["silhouette"], 0.0) * quality["clustered"]
+    if poses is not None:
+        quality["guard"] = guard(quality, found.largest / len(labels))
     return quality
+
+
+def guard(quality: Mapping[str, float], largest: float) -> float:
+    """How far a labelling can be trusted that nothing confirms but itself: silhouette times the share of
+    clustered images, less what clusters follow of a nuisance beyond `FOLLOWED`, and what a single one holds
+    beyond `LARGE`. Unlike "score" it needs no earlier labelling, so that the models a run starts from have
+    one, too.
+
+    Args:
+        quality: of `label_free_quality`.
+        largest: share of the images that the largest cluster holds.
+    """
+    followed = max(quality.get("follows_cameras", 0.0), quality.get("follows_poses", 0.0))
+    doubt = max(followed - FOLLOWED, 0.0) / (1 - FOLLOWED) + max(largest - LARGE, 0.0)
+    return max(quality.get("silhouette", 0.0), 0.0) * quality["clustered"] * max(1 - doubt, 0.0)
 
 
 def stability(labels: np.ndarray, previous: np.ndarray) -> float:

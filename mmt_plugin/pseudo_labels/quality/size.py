@@ -22,10 +22,11 @@ def warnings_of(found: PseudoLabels, keys: Any) -> Iterator[str]:
     elif found.eps is None:
         remedy = f"look at the keys of {keys.METHOD!r}"
     else:
-        key = "DBSCAN.EPS" if keys.DBSCAN.EPS_RULE == "fixed" else "DBSCAN.RHO"
+        change = {"fixed": "lower PSEUDO_LABELS.DBSCAN.EPS", "rho": "lower PSEUDO_LABELS.DBSCAN.RHO"}
+        change["auto"] = "set PSEUDO_LABELS.DBSCAN.EPS_RULE fixed and a smaller PSEUDO_LABELS.DBSCAN.EPS"
         remedy = (
-            f"lower PSEUDO_LABELS.{key} (the radius is {found.eps:.4g}), or PSEUDO_LABELS.K1, {keys.K1}, "
-            "where it exceeds the images of an identity"
+            f"{change[keys.DBSCAN.EPS_RULE]} (the radius is {found.eps:.4g}), or PSEUDO_LABELS.K1, "
+            f"{keys.K1}, where it exceeds the images of an identity"
         )
     if found.num_clusters == 1 and found.largest > 1:
         yield f"All {found.largest} clustered images are in one cluster: {remedy}"

@@ -1,0 +1,1 @@
+"""Label steps tried over a grid of settings, before anything is trained."""
