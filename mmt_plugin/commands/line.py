@@ -66,7 +66,7 @@ def script_of(verb: str) -> str:
 
 def overview() -> str:
     """One line a verb."""
-    lines = (f"    {verb:<14}{summary(module_of(verb))}" for verb in VERBS)
+    lines = (f"    {verb:<16}{summary(module_of(verb))}" for verb in VERBS)
     return "\n".join(["Unsupervised domain adaptation for re-identification.", "", *lines])
 
 

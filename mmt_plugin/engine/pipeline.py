@@ -146,7 +146,7 @@ def _judge(cfg: CfgNode, trainer: MMTTrainer, findings: dict, results: dict) -> 
     before = [run.results.get("metrics", {}).get("mAP") for run in Run(cfg.OUTPUT_DIR).sources]
     if "mAP" in results and before and None not in before:  # one test set, of both
         gain = results["mAP"] - sum(before) / len(before)
-    return verdict_of(findings, trainer.num_target, cfg.OUTPUT_DIR, start, gain)
+    return verdict_of(findings, cfg.OUTPUT_DIR, start, gain)
 
 
 def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:

@@ -34,7 +34,6 @@ class Verdict:
 
 def verdict_of(
     findings: Mapping,
-    num_images: int,
     folder: str,
     start: tuple[str, float, float] | None,
     gain: float | None,
@@ -42,8 +41,7 @@ def verdict_of(
     """Judge a run.
 
     Args:
-        findings: of the chosen model: "label_free" measures by name, "largest_cluster", "selected_epoch".
-        num_images: of the target.
+        findings: of the chosen model: "label_free" measures by name, and "selected_epoch".
         folder: of the run.
         start: where the starting models were candidates: the name of the better one, its guard, and the guard
             of the chosen model.
@@ -56,7 +54,7 @@ def verdict_of(
     if gain is not None and gain <= 0:
         why = f"On the test set mAP is {gain:+.1f} against the source models."
         return Verdict(NO_BETTER, why, f"{explore}.")
-    doubts = list(_doubts(findings, num_images))
+    doubts = list(_doubts(findings))
     if doubts:
         return Verdict(DOUBTFUL, f"{'; '.join(doubts)}.", f"{explore}; label a few hundred images as a test.")
     if gain is not None:
@@ -71,15 +69,14 @@ def verdict_of(
     )
 
 
-def _doubts(findings: Mapping, num_images: int) -> Iterator[str]:
+def _doubts(findings: Mapping) -> Iterator[str]:
     """Reasons, each a clause, not to trust the labels."""
     quality = findings.get("label_free", {})
     for nuisance in ("cameras", "poses"):
         if (value := quality.get(f"follows_{nuisance}", 0.0)) > FOLLOWED:
             yield f"clusters follow {nuisance} ({value:.2f} of 1)"
-    largest = findings.get("largest_cluster", 0)
-    if largest > LARGE * num_images:
-        yield f"the largest cluster holds {largest} of {num_images} images"
+    if (largest := quality.get("largest", 0.0)) > LARGE:
+        yield f"the largest cluster holds {largest:.0%} of the images"
     if (share := quality.get("clustered", 1.0)) < FEW:
         yield f"only {share:.0%} of the images are in a cluster"
     if (steady := quality.get("stability", 1.0)) < UNSTEADY:

@@ -105,7 +105,7 @@ def worth_of(measures: dict[str, float]) -> float:
     """By what settings are ordered: `guard`, times how steady labels are under a small change of the radius
     and of the images.
     """
-    return guard(measures, measures["largest"]) * measures["steady_eps"] * measures["steady_copies"]
+    return guard(measures) * measures["steady_eps"] * measures["steady_copies"]
 
 
 def _all_features(views: Views) -> Iterator[tuple[str, np.ndarray]]:

@@ -38,11 +38,17 @@ def test_clusters_that_follow_cameras_are_told():
 
 
 def test_the_guard_falls_with_each_doubt():
-    fine = {"silhouette": 0.5, "clustered": 0.8, "follows_cameras": 0.2, "follows_poses": 0.2}
-    assert guard(fine, 0.05) == pytest.approx(0.4)
+    fine = {
+        "silhouette": 0.5,
+        "clustered": 0.8,
+        "follows_cameras": 0.2,
+        "follows_poses": 0.2,
+        "largest": 0.05,
+    }
+    assert guard(fine) == pytest.approx(0.4)
     for worse in ({"silhouette": 0.4}, {"clustered": 0.7}, {"follows_poses": 0.9}, {"follows_cameras": 0.9}):
-        assert guard({**fine, **worse}, 0.05) < 0.4
-    assert guard(fine, 0.4) < guard(fine, 0.2) < 0.4
+        assert guard({**fine, **worse}) < 0.4
+    assert guard({**fine, "largest": 0.4}) < guard({**fine, "largest": 0.2}) < 0.4
 
 
 @pytest.mark.parametrize(("each", "k1"), [(6, 6), (6, 20), (30, 20)])
@@ -64,4 +70,4 @@ def test_the_radius_is_found_for_small_and_large_clusters(each, k1):
     networks = np.stack([features, features])
     poses = draw.integers(0, 8, len(truth))
     quality = label_free_quality(found, features, networks, poses=poses)
-    assert quality["guard"] == guard(quality, found.largest / len(truth))
+    assert quality["guard"] == guard(quality)

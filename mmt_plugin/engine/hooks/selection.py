@@ -67,10 +67,10 @@ class BestModelHook(HookBase):
 
 
 def findings_of(scalars: Mapping[str, float]) -> dict:
-    """Of what a label step recorded: counts, where it is known, and what can be told without annotations."""
+    """Of what a label step recorded: the number of clusters, where it is known, and what can be told without annotations."""
     found = {name.removeprefix(LABEL_FREE): v for name, v in scalars.items() if name.startswith(LABEL_FREE)}
-    counts = {name: int(scalars[name]) for name in ("clusters", "largest_cluster") if name in scalars}
-    return {**counts, "label_free": found}
+    clusters = {"clusters": int(scalars["clusters"])} if "clusters" in scalars else {}
+    return {**clusters, "label_free": found}
 
 
 class SelectionHook(BestModelHook):

@@ -50,6 +50,7 @@ def label_free_quality(
     Returns:
         Where there is enough to compute them from:
         "clustered": share of the images that are in a cluster.
+        "largest": share of the images that are in the largest cluster.
         "median_size": images of the median cluster.
         "cross_camera": share of the clusters with images of several cameras.
         "conflicts": share of the pairs of tracklets seen together that share a cluster all the same.
@@ -64,7 +65,7 @@ def label_free_quality(
     """
     labels, readable = found.labels, ~np.isnan(features).any(axis=1)
     rows = slice(None) if readable.all() else readable  # a slice copies nothing
-    quality = {"clustered": float((labels >= 0).mean())}
+    quality = {"clustered": float((labels >= 0).mean()), "largest": found.largest / len(labels)}
     if found.num_clusters:
         quality["median_size"] = float(np.median(found.counts))
         if cameras is not None:
@@ -85,11 +86,11 @@ def label_free_quality(
     if "stability" in quality and "silhouette" in quality:
         quality["score"] = quality["stability"] * max(quality["silhouette"], 0.0) * quality["clustered"]
     if poses is not None:
-        quality["guard"] = guard(quality, found.largest / len(labels))
+        quality["guard"] = guard(quality)
     return quality
 
 
-def guard(quality: Mapping[str, float], largest: float) -> float:
+def guard(quality: Mapping[str, float]) -> float:
     """How far a labelling can be trusted that nothing confirms but itself: silhouette times the share of
     clustered images, less what clusters follow of a nuisance beyond `FOLLOWED`, and what a single one holds
     beyond `LARGE`. Unlike "score" it needs no earlier labelling, so that the models a run starts from have
@@ -97,10 +98,9 @@ def guard(quality: Mapping[str, float], largest: float) -> float:
 
     Args:
         quality: of `label_free_quality`.
-        largest: share of the images that the largest cluster holds.
     """
     followed = max(quality.get("follows_cameras", 0.0), quality.get("follows_poses", 0.0))
-    doubt = max(followed - FOLLOWED, 0.0) / (1 - FOLLOWED) + max(largest - LARGE, 0.0)
+    doubt = max(followed - FOLLOWED, 0.0) / (1 - FOLLOWED) + max(quality["largest"] - LARGE, 0.0)
     return max(quality.get("silhouette", 0.0), 0.0) * quality["clustered"] * max(1 - doubt, 0.0)
 
 
