@@ -67,7 +67,7 @@ class BestModelHook(HookBase):
 
 
 def findings_of(scalars: Mapping[str, float]) -> dict:
-    """Of what a label step recorded: the number of clusters, where it is known, and what can be told without annotations."""
+    """Of a label step's scalars: the number of clusters, and what can be told without annotations."""
     found = {name.removeprefix(LABEL_FREE): v for name, v in scalars.items() if name.startswith(LABEL_FREE)}
     clusters = {"clusters": int(scalars["clusters"])} if "clusters" in scalars else {}
     return {**clusters, "label_free": found}
