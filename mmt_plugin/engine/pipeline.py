@@ -146,7 +146,10 @@ def _judge(cfg: CfgNode, trainer: MMTTrainer, findings: dict, results: dict) -> 
     before = [run.results.get("metrics", {}).get("mAP") for run in Run(cfg.OUTPUT_DIR).sources]
     if "mAP" in results and before and None not in before:  # one test set, of both
         gain = results["mAP"] - sum(before) / len(before)
-    return verdict_of(findings, cfg.OUTPUT_DIR, start, gain)
+    # Measured of the chosen model where that is chosen by it, else of the last label step.
+    largest = trainer.run_state.latest().get("largest_cluster", 0) / trainer.num_target
+    quality = {"largest": largest, **findings["label_free"]}
+    return verdict_of({**findings, "label_free": quality}, cfg.OUTPUT_DIR, start, gain)
 
 
 def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:

@@ -50,7 +50,6 @@ def label_free_quality(
     Returns:
         Where there is enough to compute them from:
         "clustered": share of the images that are in a cluster.
-        "largest": share of the images that are in the largest cluster.
         "median_size": images of the median cluster.
         "cross_camera": share of the clusters with images of several cameras.
         "conflicts": share of the pairs of tracklets seen together that share a cluster all the same.
@@ -61,11 +60,12 @@ def label_free_quality(
         "score": stability * max(silhouette, 0) * clustered, by which MMT.SELECTION.RULE "stable" chooses. It
             is high where a new look at the images confirms the labels in use, clusters are apart, and
             few images are given up; a labelling that buys one with another gains nothing.
+        "largest": share of the images that are in the largest cluster; only with poses.
         "guard": see `guard`, by which MMT.SELECTION.RULE "guarded" chooses; only with poses.
     """
     labels, readable = found.labels, ~np.isnan(features).any(axis=1)
     rows = slice(None) if readable.all() else readable  # a slice copies nothing
-    quality = {"clustered": float((labels >= 0).mean()), "largest": found.largest / len(labels)}
+    quality = {"clustered": float((labels >= 0).mean())}
     if found.num_clusters:
         quality["median_size"] = float(np.median(found.counts))
         if cameras is not None:
@@ -86,6 +86,7 @@ def label_free_quality(
     if "stability" in quality and "silhouette" in quality:
         quality["score"] = quality["stability"] * max(quality["silhouette"], 0.0) * quality["clustered"]
     if poses is not None:
+        quality["largest"] = found.largest / len(labels)
         quality["guard"] = guard(quality)
     return quality
 
