@@ -16,6 +16,7 @@ PLUGIN, HOST = "mmt_plugin", "fastreid"
 # What can be imported without the host, as can the packages it lies in. Of the room `host` what comes before
 # the first repair: a spawned process may begin with the module of a repair, that of its loader's class.
 WITHOUT_HOST = (
+    "__main__",
     "commands",
     "errors",
     "host.imports",

@@ -58,8 +58,17 @@ def in_rank(arguments: argparse.Namespace) -> None:
     except EXPLAINED as error:
         if comm.get_world_size() == 1 or arguments.debug or not is_explained(error):
             raise
-        tell(error)
+        if _is_first_to_tell():
+            tell(error)
         sys.exit(MISTAKE)
+
+
+def _is_first_to_tell() -> bool:
+    """Whether no other rank has told a mistake: most are everybody's, and are told once."""
+    try:
+        return distributed.distributed_c10d._get_default_store().add("mistakes told", 1) == 1
+    except RuntimeError:  # rank 0, which holds the store, has told its own and ended
+        return False
 
 
 def check_before_training(cfg: CfgNode, config_file: str, resume: bool) -> None:
