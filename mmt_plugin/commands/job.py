@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.utils import comm
+from torch import distributed
 
 from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config, check_elements, check_evaluation, load_config
