@@ -243,7 +243,15 @@ def main() -> int:
     )
     parser.add_argument("--device", default="cuda", help="what is checked against the CPU")
     parser.add_argument("--small", action="store_true", help="sizes that a CPU computes in a minute")
-    parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
+    help_sections = f"of {', '.join(SECTIONS)}; quote names of several words"
+    parser.add_argument(
+        "--sections",
+        nargs="+",
+        default=list(SECTIONS),
+        choices=list(SECTIONS),
+        metavar="SECTION",
+        help=help_sections,
+    )
     parser.add_argument("--minutes", type=float, default=6, help="after which no section begins")
     parser.add_argument("--output", metavar="FILE", type=Path, help="all rows, as JSON")
     parser.add_argument("--table", metavar="FILE", type=Path, help="print a file's table alone")
