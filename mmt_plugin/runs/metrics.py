@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmt_plugin.system.json_files import read_text
+from mmt_plugin.system.files import read_text
 
 from .run_files import METRICS
 

@@ -12,7 +12,8 @@ from fastreid.config import CfgNode, get_cfg
 from mmt_plugin.config import add_mmt_config, load_config
 from mmt_plugin.config.yaml_file import parse_mapping
 from mmt_plugin.errors import UserError
-from mmt_plugin.system.json_files import DamagedFileError, read_json
+from mmt_plugin.system.files import DamagedFileError
+from mmt_plugin.system.json_files import read_json
 
 from .metrics import Scalars, read_scalars
 from .run_files import BEST_MODEL, CONFIG, EVALUATION, FINAL_MODEL, LOG, RESULTS, SLIM_MODEL

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +16,23 @@ from mmt_plugin.errors import DataError, UsageError
 UNFINISHED = ".unfinished"
 
 
+class DamagedFileError(DataError):
+    """A file that does not hold what its name says; the message names it and says why."""
+
+
 def read_text(path: Path | str) -> str:
-    """A text file of the user's, in UTF-8, with or without a byte order mark.
+    """A text file, in UTF-8, with or without a byte order mark.
 
     Raises:
-        DataError: it holds something else.
+        DamagedFileError: it holds something else, or is no regular file: nothing waits for a pipe.
+        OSError: it cannot be read.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise DamagedFileError(f"{path} is refused: it is no regular file")
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{str(path)!r} is no text file: {error}") from error
+        raise DamagedFileError(f"{path} is no text file: {error}") from error
 
 
 def require_folder(path: Path, option: str) -> None:

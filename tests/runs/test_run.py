@@ -8,7 +8,7 @@ import pytest
 from mmt_plugin.config import ConfigError
 from mmt_plugin.runs.recipe import recipe_changes
 from mmt_plugin.runs.run import Run, RunError
-from mmt_plugin.system.json_files import DamagedFileError
+from mmt_plugin.system.files import DamagedFileError
 
 
 @pytest.fixture
