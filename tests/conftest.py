@@ -1,5 +1,7 @@
 """Shared fixtures: a tiny built-in world, tiny configs, runs that are cut off."""
 
+import logging
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +23,19 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def no_closed_logs():
+    """fastreid's handlers outlive the test that made them, with the stream that it captured."""
+    for name in list(logging.Logger.manager.loggerDict):
+        for handler in list(logging.getLogger(name).handlers):
+            if getattr(getattr(handler, "stream", None), "closed", False):
+                logging.getLogger(name).removeHandler(handler)
+
+
 @pytest.fixture(scope="session")
 def sim() -> str:
-    """The name of a second device, for MODEL.DEVICE, where this torch can have one."""
-    if not second_device.AVAILABLE:
-        pytest.skip(second_device.MISSING)
+    """The name of a second device, for MODEL.DEVICE. torch has to know of it before its first backward."""
+    assert os.environ.get("SECOND_DEVICE"), "tests/devices/test_in_a_process.py runs these"
     return second_device.install()
 
 

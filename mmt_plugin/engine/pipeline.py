@@ -149,7 +149,7 @@ def _judge(cfg: CfgNode, trainer: MMTTrainer, findings: dict, results: dict) -> 
     # Measured of the chosen model where that is chosen by it, else of the last label step.
     largest = trainer.run_state.latest().get("largest_cluster", 0) / trainer.num_target
     quality = {"largest": largest, **findings["label_free"]}
-    return verdict_of({**findings, "label_free": quality}, cfg.OUTPUT_DIR, start, gain)
+    return verdict_of({**findings, "label_free": quality}, start, gain)
 
 
 def source_config(cfg: CfgNode, config_file: str, seed: int) -> CfgNode:

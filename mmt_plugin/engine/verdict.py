@@ -13,7 +13,7 @@ WORKED, NO_BETTER, DOUBTFUL = "worked", "no better than the start", "doubtful"
 UNKNOWN = "not compared with the start"
 # Below these shares of images in clusters, and agreement with the labels in use, a labelling is doubted.
 FEW, UNSTEADY = 0.5, 0.5
-EXPLORE = "look at the contact sheets of `mmt explore-labels {folder}` and try the setting that it recommends"
+EXPLORE = "look at the contact sheets that `mmt explore-labels` makes of this run, and try the setting it recommends"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class Verdict:
 
 def verdict_of(
     findings: Mapping,
-    folder: str,
     start: tuple[str, float, float] | None,
     gain: float | None,
 ) -> Verdict:
@@ -42,21 +41,19 @@ def verdict_of(
 
     Args:
         findings: of the chosen model: "label_free" measures by name, and "selected_epoch".
-        folder: of the run.
         start: where the starting models were candidates: the name of the better one, its guard, and the guard
             of the chosen model.
         gain: mAP of the chosen model less that of the source models, where a test set knows both.
     """
-    explore = EXPLORE.format(folder=folder)
     if start is not None and not findings.get("selected_epoch"):
         why = f"No epoch has a better guard than {start[0]}, {start[1]:.3f}, which is model_best.pth."
-        return Verdict(NO_BETTER, why, f"{explore}; a lower SOLVER.BASE_LR changes less at a time.")
+        return Verdict(NO_BETTER, why, f"{EXPLORE}; a lower SOLVER.BASE_LR changes less at a time.")
     if gain is not None and gain <= 0:
         why = f"On the test set mAP is {gain:+.1f} against the source models."
-        return Verdict(NO_BETTER, why, f"{explore}.")
+        return Verdict(NO_BETTER, why, f"{EXPLORE}.")
     doubts = list(_doubts(findings))
     if doubts:
-        return Verdict(DOUBTFUL, f"{'; '.join(doubts)}.", f"{explore}; label a few hundred images as a test.")
+        return Verdict(DOUBTFUL, f"{'; '.join(doubts)}.", f"{EXPLORE}; label a few hundred images as a test.")
     if gain is not None:
         why = f"On the test set mAP is {gain:+.1f} against the source models."
         return Verdict(WORKED, why, "look at the clusters in the report, then use the model.")

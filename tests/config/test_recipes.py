@@ -209,7 +209,7 @@ def test_recipe_for_own_crops_asks_for_nothing_but_them(recipe):
     cfg = load(recipe)
     assert f"logs/{recipe}" == cfg.OUTPUT_DIR
     assert (tuple(cfg.DATASETS.TARGETS), tuple(cfg.DATASETS.TESTS)) == (("folder:crops",), ())
-    assert cfg.MMT.SELECTION.RULE == "stable"
+    assert cfg.MMT.SELECTION.RULE == "guarded"
     assert cfg.PSEUDO_LABELS.METHOD == "dbscan"
     assert not cfg.PSEUDO_LABELS.CAMERA_AWARE.ENABLED
     assert (tuple(cfg.DATASETS.NAMES) == ()) == (recipe == "own/folder_no_source")

@@ -123,17 +123,18 @@ def test_ranks_leave_a_phase_together_at_its_end(hook, saved, monkeypatch):
 
 
 def test_a_closed_terminal_asks_to_stop_unless_it_was_to_be_ignored(hook, saved):
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests run under
     hang_up = Stopped(signal.SIGHUP)
     with pytest.raises(Stopped) as stopped, hook.listening(), hook.phase(steps=1):
         terminate_and(hang_up, signal.SIGHUP)
     assert stopped.value.exit_status == 128 + signal.SIGHUP
     assert len(saved) == 1
-    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
     try:
         with StopHook().listening():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
-        signal.signal(signal.SIGHUP, previous)
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_workers_go_on_while_their_rank_lives():

@@ -59,6 +59,7 @@ def train(words: Sequence[object], output: Path, datasets: Path, strike: Strike 
 
 def _work(words: list[str], output: Path, datasets: str, strike: Strike | None) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and so would we
     multiprocessing.set_start_method(None, force=True)  # its own workers are those of any other process
     with output.open("a") as file:
         os.dup2(file.fileno(), 1)

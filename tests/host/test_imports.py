@@ -11,6 +11,7 @@ from fastreid.engine import defaults
 from fastreid.solver import build_optimizer
 
 from mmt_plugin import host
+from mmt_plugin.errors import ConfigError
 from mmt_plugin.host import host_version
 from mmt_plugin.host_parts import PARTS
 from mmt_plugin.system import devices
@@ -51,6 +52,7 @@ def test_torch_that_is_too_old_is_named_with_the_command(monkeypatch):
 @pytest.mark.parametrize("cuda", [True, False])
 def test_auto_device(monkeypatch, cuda):
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4 * cuda)
     cfg = get_cfg()
     cfg.MODEL.DEVICE = "auto"
     cfg.freeze()
@@ -58,7 +60,11 @@ def test_auto_device(monkeypatch, cuda):
     assert cfg.is_frozen()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cuda:3"
-    assert devices.resolve_device(cfg) == "cuda:3"
+    if cuda:
+        assert devices.resolve_device(cfg) == "cuda:3"
+    else:
+        with pytest.raises(ConfigError, match="'cuda:3', but torch finds 0 CUDA devices"):
+            devices.resolve_device(cfg)
 
 
 @pytest.mark.parametrize(

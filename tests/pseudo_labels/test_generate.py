@@ -170,7 +170,7 @@ def test_rho_rule_on_identical_images(settings):
             r"PSEUDO_LABELS\.METHOD is 'ground_truth'; clustering accepts 'dbscan', 'kmeans'",
         ),
         ("OUTLIERS", "keep", r"PSEUDO_LABELS\.OUTLIERS is 'keep'.*'drop', 'singletons'"),
-        ("DBSCAN.EPS_RULE", "auto", r"PSEUDO_LABELS\.DBSCAN\.EPS_RULE is 'auto'.*'fixed', 'rho'"),
+        ("DBSCAN.EPS_RULE", "guess", r"PSEUDO_LABELS\.DBSCAN\.EPS_RULE is 'guess'.*'fixed', 'rho'"),
         ("DBSCAN.EPS", 1.0, r"PSEUDO_LABELS\.DBSCAN\.EPS"),
         ("DBSCAN.EPS", -0.5, r"PSEUDO_LABELS\.DBSCAN\.EPS"),
         ("JACCARD_WEIGHTS", "linear", r"PSEUDO_LABELS\.JACCARD_WEIGHTS"),

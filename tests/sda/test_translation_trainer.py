@@ -47,11 +47,6 @@ def test_a_run_writes_its_model_sheets_and_results(sda_config):
     assert train(cfg, resume=True) == losses  # complete: nothing is trained
 
 
-def test_a_second_device(sim, sda_config):
-    losses = train(sda_config(MODEL__DEVICE=sim, SOLVER__MAX_EPOCH=1), resume=False)
-    assert all(value > 0 for value in losses.values())
-
-
 def weights_of(folder: str) -> dict:
     checkpoint = load_file(Path(folder, "model_final.pth"))
     checkpoint.pop("RunState")  # with times
