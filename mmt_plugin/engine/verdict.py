@@ -13,7 +13,7 @@ WORKED, NO_BETTER, DOUBTFUL = "worked", "no better than the start", "doubtful"
 UNKNOWN = "not compared with the start"
 # Below these shares of images in clusters, and agreement with the labels in use, a labelling is doubted.
 FEW, UNSTEADY = 0.5, 0.5
-EXPLORE = "look at the contact sheets that `mmt explore-labels` makes of this run, and try the setting it recommends"
+EXPLORE = "look at the contact sheets that `mmt explore-labels` makes of this run, and try what it recommends"
 
 
 @dataclass(frozen=True)

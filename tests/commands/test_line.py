@@ -63,9 +63,8 @@ def test_pairs_that_do_not_add_up(words, message):
 
 def test_every_verb_has_a_script_and_every_script_a_verb():
     scripts = {path.name for path in (REPOSITORY / "tools").glob("*.py")}
-    assert scripts - {"association.py", "gpu_check.py", "soak.py", "through_trackers.py"} == {
-        script_of(verb) for verb in VERBS
-    }
+    studies = {"association.py", "gpu_check.py", "soak.py", "through_trackers.py"}
+    assert scripts - studies == {script_of(verb) for verb in VERBS}
     for verb in VERBS:
         assert f'tool("{verb}")' in (REPOSITORY / "tools" / script_of(verb)).read_text()
 
