@@ -19,7 +19,7 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mmt_plugin import data
-from mmt_plugin.data.build import build_dataset
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.inference import FeatureExtractor, export
 from mmt_plugin.inference.inference_network import locate
 from mmt_plugin.retrieval.evaluation import evaluate

@@ -11,8 +11,8 @@ from fastreid.data.datasets.bases import ImageDataset
 from mmt_plugin import data
 from mmt_plugin.config import ConfigError
 from mmt_plugin.config.architecture import check_registered
-from mmt_plugin.data.build import build_dataset
 from mmt_plugin.data.datasets.cameras import camera_domains
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.engine.evaluate_model import features_of
 from mmt_plugin.engine.trained_model import load_for_evaluation
 from mmt_plugin.retrieval import Method

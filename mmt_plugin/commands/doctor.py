@@ -204,8 +204,8 @@ def check_datasets(report: Report) -> None:
 
 def check_dataset(report: Report, name: str) -> None:
     """How many images a data set has here."""
-    from mmt_plugin.data.build import build_dataset
     from mmt_plugin.data.datasets.own import is_own
+    from mmt_plugin.data.items import build_dataset
     from mmt_plugin.synthetic.world_datasets import is_built_in
 
     try:

@@ -26,6 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from mmt_plugin.exploration.job import explore_and_tell
+    from mmt_plugin.exploration.explore import explore_and_tell
 
     explore_and_tell(arguments)

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from mmt_plugin.data.build import training_items
+    from mmt_plugin.data.items import training_items
 
     prepare_folder(arguments.folder)  # before a data set is drawn
     paths = [item[0] for item in training_items([arguments.dataset])]

@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
     from mmt_plugin import data
     from mmt_plugin.config import ConfigError, check_config, load_config
     from mmt_plugin.config.architecture import SDA, is_a
-    from mmt_plugin.data.build import training_items
     from mmt_plugin.data.datasets.translated import split_folder, translated_folder
+    from mmt_plugin.data.items import training_items
     from mmt_plugin.runs.run_files import FINAL_MODEL
     from mmt_plugin.sda.translator import Translator, translate
     from mmt_plugin.system.devices import resolve_device

@@ -10,8 +10,9 @@ from torch import Tensor
 from mmt_plugin.config import source_batch_size
 from mmt_plugin.modeling.layers import SOURCE, TARGET
 
-from .build import LabelledLoader, build_train_loader, dense_ids, epoch_length
+from .build import LabelledLoader, build_train_loader, epoch_length
 from .dataset import Item
+from .items import dense_ids
 from .unreadable import UnreadableImages
 
 

@@ -16,9 +16,10 @@ from mmt_plugin.errors import DataError, UserError
 from mmt_plugin.synthetic import only_looking
 from mmt_plugin.synthetic.world_datasets import SyntheticDataset
 
-from .build import build_dataset, epoch_length, exclusive_tracklets, items_of, training_tracklets
+from .build import epoch_length
 from .dataset import DatasetError, Item
 from .datasets import own
+from .items import build_dataset, exclusive_tracklets, items_of, training_tracklets
 from .named import NAMES, SOURCE_NAMES, TARGETS, TESTS, named_sets
 
 

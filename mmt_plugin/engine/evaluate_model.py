@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmt_plugin.config import ConfigError
-from mmt_plugin.data.build import build_extraction_loader, training_items
+from mmt_plugin.data.build import build_extraction_loader
+from mmt_plugin.data.items import training_items
 from mmt_plugin.modeling import MutualMeanTeaching
 from mmt_plugin.modeling.layers import SOURCE, TARGET, route
 from mmt_plugin.retrieval import Labels, Measured, Method, evaluate

@@ -15,7 +15,8 @@ from fastreid.utils.env import seed_all_rng
 from fastreid.utils.events import EventWriter
 from torch import nn
 
-from mmt_plugin.data.build import build_train_loader, end_workers, training_items
+from mmt_plugin.data.build import build_train_loader, end_workers
+from mmt_plugin.data.items import training_items
 from mmt_plugin.data.joint import build_joint_loader
 from mmt_plugin.data.preflight import check_test_sets
 from mmt_plugin.engine.hooks.bn_averages import BatchNormHook

@@ -18,7 +18,7 @@ from fastreid.utils.checkpoint import Checkpointer
 from torch import Tensor
 
 from mmt_plugin import data
-from mmt_plugin.data.build import build_dataset
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.modeling.layers import fold_batch_norm
 from mmt_plugin.runs.run_files import CONFIG
 from mmt_plugin.system.devices import resolve_device
@@ -26,6 +26,7 @@ from mmt_plugin.system.files import UNFINISHED, replace_when_complete
 from mmt_plugin.weights.load_network import CLASSIFIER, save_safetensors
 
 from .clients import CLIENTS
+from .given_images import GivenImages, ImageLike
 from .inference_network import (
     EXPORTED,
     ExportError,
@@ -34,7 +35,6 @@ from .inference_network import (
     load_trained,
     locate,
 )
-from .inputs import GivenImages, ImageLike
 from .pixels import PIXELS
 from .plain import plain_weights
 from .programs import inference_config, write_onnx, write_torchscript

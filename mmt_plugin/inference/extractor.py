@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from mmt_plugin.system.devices import batch_device
 
+from .given_images import GivenImages, ImageLike
 from .inference_network import load, locate
-from .inputs import GivenImages, ImageLike
 
 
 class FeatureExtractor:

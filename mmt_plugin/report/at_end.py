@@ -7,7 +7,7 @@ from pathlib import Path
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 
-from mmt_plugin.data.build import build_dataset
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.engine.trainer import MMTTrainer
 from mmt_plugin.runs.run_files import RESULTS
 

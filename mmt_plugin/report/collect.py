@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from mmt_plugin import data
-from mmt_plugin.data.build import build_dataset, dense_ids, training_items
 from mmt_plugin.data.dataset import Item, images_digest
 from mmt_plugin.data.datasets.own import NamedNumber, is_own, unqualified
+from mmt_plugin.data.items import build_dataset, dense_ids, training_items
 from mmt_plugin.runs.run import Run, RunError
 from mmt_plugin.runs.run_files import CONFIG, FINAL_MODEL
 from mmt_plugin.weights.checkpoint_files import load_weights

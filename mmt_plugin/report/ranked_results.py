@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastreid.utils import comm
 
-from mmt_plugin.data.build import build_dataset
+from mmt_plugin.data.items import build_dataset
 
 from . import draw_rank_list
 

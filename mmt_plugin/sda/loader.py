@@ -7,8 +7,9 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 from torch import Tensor
 
-from mmt_plugin.data.build import LabelledLoader, dense_ids, epoch_length, make_loader, train_images
+from mmt_plugin.data.build import LabelledLoader, epoch_length, make_loader, train_images
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.data.items import dense_ids
 from mmt_plugin.data.samplers import EpochBatchSampler, IdentityBatchSampler, ShuffledBatchSampler
 from mmt_plugin.data.unreadable import UnreadableImages
 

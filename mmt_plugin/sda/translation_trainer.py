@@ -12,7 +12,7 @@ from fastreid.utils import comm
 from fastreid.utils.env import seed_all_rng
 from fastreid.utils.events import EventWriter
 
-from mmt_plugin.data.build import training_items
+from mmt_plugin.data.items import training_items
 from mmt_plugin.engine.hooks.checkpoints import CheckpointHook
 from mmt_plugin.engine.hooks.progress import ProgressBar
 from mmt_plugin.engine.hooks.unreadable_images import UnreadableHook

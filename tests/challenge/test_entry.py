@@ -13,7 +13,8 @@ from mmt_plugin.challenge.ensemble import MismatchError
 from mmt_plugin.challenge.entry import make_entry
 from mmt_plugin.challenge.ranked_run import features_of_test_set, load_run
 from mmt_plugin.config import ConfigError, load_config
-from mmt_plugin.data.build import build_dataset, build_extraction_loader
+from mmt_plugin.data.build import build_extraction_loader
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.trained_model import load_for_evaluation
 from mmt_plugin.runs.run import RunError

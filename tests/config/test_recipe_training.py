@@ -14,8 +14,8 @@ from tiny import as_options
 
 from mmt_plugin import data
 from mmt_plugin.config import load_config
-from mmt_plugin.data.build import build_dataset
 from mmt_plugin.data.datasets.translated import split_folder, translated_folder
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.sda.translation_trainer import SDATrainer
 

@@ -5,14 +5,8 @@ import pytest
 import torch
 from batches import assert_same, collect
 
-from mmt_plugin.data.build import (
-    build_extraction_loader,
-    build_train_loader,
-    dense_ids,
-    end_workers,
-    epoch_length,
-    training_items,
-)
+from mmt_plugin.data.build import build_extraction_loader, build_train_loader, end_workers, epoch_length
+from mmt_plugin.data.items import dense_ids, training_items
 from mmt_plugin.data.joint import build_joint_loader
 
 

@@ -15,15 +15,10 @@ from batches import assert_same, collect
 
 from mmt_plugin.config import ConfigError, check_config
 from mmt_plugin.data import cache, unreadable
-from mmt_plugin.data.build import (
-    build_extraction_loader,
-    build_train_loader,
-    dense_ids,
-    train_images,
-    training_items,
-)
+from mmt_plugin.data.build import build_extraction_loader, build_train_loader, train_images
 from mmt_plugin.data.cache import CachedFiles
 from mmt_plugin.data.dataset import DatasetError, ImageFiles
+from mmt_plugin.data.items import dense_ids, training_items
 from mmt_plugin.system.decoding import UnreadableImageError
 
 

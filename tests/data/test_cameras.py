@@ -4,8 +4,9 @@ import miniature
 import numpy as np
 import pytest
 
-from mmt_plugin.data.build import build_dataset, build_train_loader, training_items
+from mmt_plugin.data.build import build_train_loader
 from mmt_plugin.data.datasets.cameras import CameraDataset, camera_domains
+from mmt_plugin.data.items import build_dataset, training_items
 from mmt_plugin.data.samplers import ShuffledBatchSampler
 
 

@@ -5,7 +5,8 @@ import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
 from miniature import write_market
 
-from mmt_plugin.data.build import build_train_loader, dense_ids, training_items
+from mmt_plugin.data.build import build_train_loader
+from mmt_plugin.data.items import dense_ids, training_items
 from mmt_plugin.engine.pipeline import train
 from mmt_plugin.host.evaluators import rank_market1501
 from mmt_plugin.pseudo_labels import cluster

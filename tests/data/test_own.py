@@ -9,9 +9,9 @@ from fastreid.data.build import build_reid_test_loader
 
 from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config
-from mmt_plugin.data.build import build_dataset, exclusive_tracklets, training_items, training_tracklets
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.data.datasets.own.folder import images_below
+from mmt_plugin.data.items import build_dataset, exclusive_tracklets, training_items, training_tracklets
 from mmt_plugin.data.preflight import check_cameras, check_test_sets
 
 

@@ -10,8 +10,9 @@ from fastreid.data.transforms import build_transforms
 from PIL import Image
 from scipy import stats
 
-from mmt_plugin.data.build import train_images, training_items
+from mmt_plugin.data.build import train_images
 from mmt_plugin.data.erasing import RandomErasing, TorchvisionErasing, erase
+from mmt_plugin.data.items import training_items
 from mmt_plugin.data.transforms import build_test_transform, build_train_transform, seeded
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from fastreid.engine.train_loop import HookBase
 
-from mmt_plugin.data.build import build_extraction_loader, build_train_loader, dense_ids, training_items
+from mmt_plugin.data.build import build_extraction_loader, build_train_loader
+from mmt_plugin.data.items import dense_ids, training_items
 from mmt_plugin.data.unreadable import TooManyUnreadableError, UnreadableImages
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.features import extract_features

@@ -3,7 +3,7 @@
 import miniature
 import pytest
 
-from mmt_plugin.data.build import build_dataset, training_items
+from mmt_plugin.data.items import build_dataset, training_items
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from fastreid.modeling.meta_arch import build_model
 
-from mmt_plugin.data.build import build_extraction_loader, training_items
+from mmt_plugin.data.build import build_extraction_loader
+from mmt_plugin.data.items import training_items
 from mmt_plugin.engine.features import extract_features, reestimate_bn_statistics
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from mmt_plugin.data.build import build_extraction_loader, training_items
+from mmt_plugin.data.build import build_extraction_loader
+from mmt_plugin.data.items import training_items
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.features import reestimate_bn_statistics
 from mmt_plugin.engine.pipeline import train

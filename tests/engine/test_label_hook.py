@@ -8,7 +8,7 @@ import pytest
 import torch
 from fastreid.utils.events import EventStorage
 
-from mmt_plugin.data.build import training_items
+from mmt_plugin.data.items import training_items
 from mmt_plugin.data.unreadable import UnreadableImages
 from mmt_plugin.engine.hooks import pseudo_labels as label_hook
 from mmt_plugin.engine.hooks.pseudo_labels import DegenerateClusteringError, PseudoLabelHook

@@ -9,8 +9,8 @@ from tiny import REPOSITORY, TINY, as_options
 
 from mmt_plugin import data
 from mmt_plugin.commands.strip_labels import strip_labels
-from mmt_plugin.data.build import training_items
 from mmt_plugin.data.dataset import DatasetError
+from mmt_plugin.data.items import training_items
 from mmt_plugin.engine import MMTTrainer, load_for_evaluation
 from mmt_plugin.engine.hooks.pseudo_labels import PseudoLabelHook
 from mmt_plugin.engine.pipeline import train
@@ -50,7 +50,7 @@ def test_stripped_crops_give_a_model_that_can_be_evaluated_later(own_config, cro
 
 
 def test_a_labelled_own_test_set_is_evaluated(own_config, crops):
-    dataset = data.build.build_dataset("SynthMetro")
+    dataset = data.items.build_dataset("SynthMetro")
     for part in ("query", "gallery"):
         (crops / part).mkdir()
         for path, _, _ in getattr(dataset, part):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from fastreid.utils.events import EventStorage
 
-from mmt_plugin.data.build import build_extraction_loader, training_items
+from mmt_plugin.data.build import build_extraction_loader
+from mmt_plugin.data.items import training_items
 from mmt_plugin.data.joint import build_joint_loader
 from mmt_plugin.data.unreadable import TooManyUnreadableError
 from mmt_plugin.engine import MMTTrainer

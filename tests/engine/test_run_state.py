@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmt_plugin.data.build import training_items
+from mmt_plugin.data.items import training_items
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.pipeline import train
 from mmt_plugin.engine.resume.run_state import generators, images_digest, set_generators

@@ -13,7 +13,7 @@ from tiny import REPOSITORY, as_options
 from mmt_plugin.challenge.entry import make_entry
 from mmt_plugin.challenge.ranked_run import load_run
 from mmt_plugin.config import load_config
-from mmt_plugin.data.build import build_dataset
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.engine import run
 from mmt_plugin.report.result_tables import leaderboard, results_of
 from mmt_plugin.runs.run import Run

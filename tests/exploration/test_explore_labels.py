@@ -9,7 +9,7 @@ import torch
 from tiny import TINY, as_options
 
 from mmt_plugin.config import check_config, load_config
-from mmt_plugin.data.build import training_items
+from mmt_plugin.data.items import training_items
 from mmt_plugin.exploration.advice import doubts
 from mmt_plugin.exploration.grid import Known, Setting, Tried, explore, settings_of
 from mmt_plugin.exploration.views import Views

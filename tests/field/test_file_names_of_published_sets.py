@@ -10,7 +10,7 @@ import logging
 import miniature
 import pytest
 
-from mmt_plugin.data.build import build_dataset, training_items
+from mmt_plugin.data.items import build_dataset, training_items
 from mmt_plugin.errors import DataError
 
 FOLDERS = {

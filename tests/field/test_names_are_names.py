@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from mmt_plugin import data
-from mmt_plugin.data.build import build_dataset, training_items, training_tracklets
 from mmt_plugin.data.datasets.own.names import NamedNumber, number_names, qualified, unqualified
+from mmt_plugin.data.items import build_dataset, training_items, training_tracklets
 from mmt_plugin.report.collect import camera_name, identity_name
 from mmt_plugin.retrieval.ranking import rank_gallery
 

@@ -17,7 +17,7 @@ from evaluation_keys import ALL, KEYS
 from tiny import train_tiny
 
 from mmt_plugin.config import ConfigError, load_config
-from mmt_plugin.data.build import build_dataset
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.engine.trained_model import load_for_evaluation
 from mmt_plugin.inference import FeatureExtractor
 from mmt_plugin.retrieval import Method, RankingError, evaluate

@@ -13,9 +13,9 @@ import pytest
 
 from mmt_plugin import data
 from mmt_plugin.config import ConfigError, check_config
-from mmt_plugin.data.build import build_dataset, training_items
 from mmt_plugin.data.dataset import DatasetError
 from mmt_plugin.data.datasets.own.listing import images_below
+from mmt_plugin.data.items import build_dataset, training_items
 from mmt_plugin.data.preflight import check_sets
 from mmt_plugin.engine import pipeline
 

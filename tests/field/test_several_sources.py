@@ -9,7 +9,7 @@ import pytest
 from fastreid.data.datasets.bases import ImageDataset
 
 from mmt_plugin.config import ConfigError, check_config
-from mmt_plugin.data.build import training_items
+from mmt_plugin.data.items import training_items
 from mmt_plugin.errors import DataError, UnknownNameError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmt_plugin.data.build import build_dataset
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.retrieval import Method, evaluate, rank_gallery
 from mmt_plugin.retrieval.draws import gallery_draws
 

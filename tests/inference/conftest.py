@@ -8,7 +8,7 @@ import torch
 from fastreid.modeling.meta_arch import build_model
 
 from mmt_plugin.config import check_config
-from mmt_plugin.data.build import build_dataset
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.engine.resume.checkpointer import BEST, MMTCheckpointer
 
 

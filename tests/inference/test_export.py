@@ -14,7 +14,7 @@ from fastreid.modeling.meta_arch import build_model
 import mmt_plugin
 from mmt_plugin.challenge.ranked_run import load_run
 from mmt_plugin.config import load_config
-from mmt_plugin.data.build import build_dataset
+from mmt_plugin.data.items import build_dataset
 from mmt_plugin.engine import MMTTrainer
 from mmt_plugin.engine.resume.checkpointer import MMTCheckpointer
 from mmt_plugin.engine.trained_model import load_for_evaluation

@@ -9,8 +9,8 @@ from PIL import Image
 from small_sda import files
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from mmt_plugin.data.build import build_dataset, training_items
 from mmt_plugin.data.datasets.translated import split_folder, translated_folder
+from mmt_plugin.data.items import build_dataset, training_items
 from mmt_plugin.sda import translator
 from mmt_plugin.sda.translation_trainer import SDATrainer
 from mmt_plugin.sda.translator import Translator, translate

@@ -2,8 +2,8 @@
 
 from fastreid.engine.train_loop import HookBase
 
-from mmt_plugin.data.build import dense_ids
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.data.items import dense_ids
 
 
 class GroundTruthHook(HookBase):

@@ -11,14 +11,9 @@ from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 from torch import Tensor
 
-from mmt_plugin.data.build import (
-    build_extraction_loader,
-    dense_ids,
-    exclusive_tracklets,
-    seen_together,
-    training_tracklets,
-)
+from mmt_plugin.data.build import build_extraction_loader
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.data.items import dense_ids, exclusive_tracklets, seen_together, training_tracklets
 from mmt_plugin.data.preflight import check_cameras
 from mmt_plugin.engine.features import extract_features, extract_layouts
 from mmt_plugin.errors import UserError

@@ -9,8 +9,9 @@ from fastreid.config import CfgNode
 from fastreid.engine.train_loop import HookBase
 from torch import Tensor
 
-from mmt_plugin.data.build import build_extraction_loader, dense_ids
+from mmt_plugin.data.build import build_extraction_loader
 from mmt_plugin.data.dataset import Item
+from mmt_plugin.data.items import dense_ids
 from mmt_plugin.data.unreadable import TooManyUnreadableError
 from mmt_plugin.engine.features import extract_features
 from mmt_plugin.modeling.layers import SOURCE

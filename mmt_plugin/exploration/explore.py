@@ -11,15 +11,15 @@ from tabulate import tabulate
 from mmt_plugin import data
 from mmt_plugin.config import ConfigError, load_config
 from mmt_plugin.config.architecture import check_registered
-from mmt_plugin.data.build import (
-    build_extraction_loader,
+from mmt_plugin.data.build import build_extraction_loader
+from mmt_plugin.data.dataset import DatasetError, Item
+from mmt_plugin.data.items import (
     dense_ids,
     exclusive_tracklets,
     training_frames,
     training_items,
     training_tracklets,
 )
-from mmt_plugin.data.dataset import DatasetError, Item
 from mmt_plugin.engine.trained_model import PRETRAINED
 from mmt_plugin.recipes import find_recipe
 from mmt_plugin.runs.run import Run, is_run
@@ -27,8 +27,8 @@ from mmt_plugin.runs.run_files import CONFIG
 from mmt_plugin.system.devices import resolve_device
 
 from .advice import doubts, next_command
+from .explored_page import Explored, table_of, write_page
 from .grid import Known, Setting, explore
-from .page import Explored, table_of, write_page
 from .views import load_networks, view_images
 
 # The recipe that trains where the command names none, and the weights are of no adaptation.
