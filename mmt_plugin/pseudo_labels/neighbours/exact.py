@@ -7,8 +7,8 @@ distances of the few shortlisted images decide. So the lists are those of a floa
 precision of the product, and ties go to the smaller index on every machine.
 
 The product's precision is the one that a trial on some images finds the cheapest for these features. Narrow
-products are many times faster, but cannot tell apart what is much nearer to each other than to the rest;
-lists that such images overflow are searched again with float64 products.
+products are many times faster, but cannot tell apart what is much nearer to each other than to the rest; such
+a crowd is searched by itself, and lists that still overflow again with float64 products.
 """
 
 import numpy as np
