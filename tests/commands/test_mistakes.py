@@ -53,7 +53,7 @@ OF_THE_COMMAND_LINE = [
             "--gallery-index",
             "{0}/binary.yml",
         ],
-        "binary.yml' is no text file",
+        "binary.yml is no text file",
     ),
     ("explore-labels", [], "required: RUN_OR_WEIGHTS"),
     ("explore-labels", ["a.pth", "--target", "folder:{}"], "a.pth is no run, so nothing tells its network"),
