@@ -60,7 +60,7 @@ def training_tracklets(names: Sequence[str], items: Sequence[Item]) -> np.ndarra
     Raises:
         DatasetError: no image has a tracklet.
     """
-    tracklets = _numbers_of("tracklets", names, items)
+    (tracklets,) = _numbers_of(("tracklets",), names, items)
     if tracklets.max(initial=-1) < 0:
         raise DatasetError(
             f"PSEUDO_LABELS.MUST_LINK is True, but the images of {', '.join(names)} name no tracklets: add a "
@@ -72,15 +72,23 @@ def training_tracklets(names: Sequence[str], items: Sequence[Item]) -> np.ndarra
 
 def training_frames(names: Sequence[str], items: Sequence[Item]) -> np.ndarray:
     """Number of the frame of a camera that each image was cut from, N integers; -1 where nobody knows it."""
-    return _numbers_of("frames", names, items)
+    (frames,) = _numbers_of(("frames",), names, items)
+    return frames
 
 
-def _numbers_of(kind: str, names: Sequence[str], items: Sequence[Item]) -> np.ndarray:
-    """Numbers from 0 for what data sets know of their training images by path; -1 for nothing."""
-    known: dict[str, str] = {}
-    for name in names:
-        known.update(getattr(build_dataset(name), kind, {}))
-    return dense_ids(["", *(known.get(item[0], "") for item in items)])[1:] - 1  # "" comes first
+def _numbers_of(kinds: Sequence[str], names: Sequence[str], items: Sequence[Item]) -> list[np.ndarray]:
+    """For each kind numbers from 0 for what data sets know of their training images by path; -1 for nothing.
+    Each data set is read once.
+    """
+    datasets = [build_dataset(name) for name in names]
+    numbers = []
+    for kind in kinds:
+        known: dict[str, str] = {}
+        for dataset in datasets:
+            known.update(getattr(dataset, kind, {}))
+        values = ["", *(known.get(item[0], "") for item in items)]  # "" comes first
+        numbers.append(dense_ids(values)[1:] - 1)
+    return numbers
 
 
 def exclusive_tracklets(names: Sequence[str], items: Sequence[Item]) -> np.ndarray:
@@ -100,8 +108,8 @@ def exclusive_tracklets(names: Sequence[str], items: Sequence[Item]) -> np.ndarr
 
 def seen_together(names: Sequence[str], items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray] | None:
     """Tracklets of N images, and the P x 2 pairs of them that share a frame; None where none do."""
-    tracklets = _numbers_of("tracklets", names, items)
-    pairs = simultaneous(tracklets, training_frames(names, items))
+    tracklets, frames = _numbers_of(("tracklets", "frames"), names, items)
+    pairs = simultaneous(tracklets, frames)
     return (tracklets, pairs) if len(pairs) else None
 
 

@@ -1,7 +1,7 @@
 """Whether a training that is built may begin: told before hours are spent."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from tempfile import TemporaryDirectory
 
@@ -9,10 +9,10 @@ import yaml
 from fastreid.config import CfgNode
 
 from mmt_plugin.config.architecture import SDA, is_a
-from mmt_plugin.config.reads import RecordingConfig, refuse_unread
+from mmt_plugin.config.reads import RecordingConfig, recording, refuse_unread
 from mmt_plugin.data.transforms import build_test_transform
 from mmt_plugin.runs.recipe import RESUME_FREE_KEYS, flatten
-from mmt_plugin.runs.run import Run
+from mmt_plugin.runs.run import Run, is_run
 
 from .evaluate_model import Settings, domain_of
 from .resume.resumable_trainer import ResumableTrainer
@@ -75,6 +75,28 @@ def rehearse(cfg: CfgNode, trainer: type[ResumableTrainer]) -> None:
         with closing(trainer(trial)):
             pass
     accept(cfg)
+
+
+def with_pretrained(
+    cfg: CfgNode, trainer: type[ResumableTrainer], pretrain: Callable[[CfgNode], None]
+) -> CfgNode:
+    """A training's configuration once what it starts from is pre-trained; a new run is rehearsed before.
+
+    Args:
+        cfg: of the training, frozen.
+        trainer: that is to train it.
+        pretrain: trains, and sets the keys that name what came of it.
+
+    Raises:
+        UserError: whatever is wrong with the training itself.
+    """
+    cfg = recording(cfg).clone()
+    if not is_run(cfg.OUTPUT_DIR):
+        rehearse(cfg, trainer)
+    cfg.defrost()
+    pretrain(cfg)
+    cfg.freeze()
+    return cfg
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from mmt_plugin.runs.run import Run, chosen_model, is_run
 from mmt_plugin.runs.run_files import FINAL_MODEL, RESULTS
 from mmt_plugin.weights.load_network import CheckpointError
 
-from .acceptance import accept, rehearse
+from .acceptance import accept, with_pretrained
 from .hooks.selection import GuardedSelectionHook
 from .trainer import MMTTrainer
 from .verdict import WORKED, Verdict, verdict_of
@@ -64,15 +64,14 @@ def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str
     if resume:
         cfg = in_its_time(cfg)
     if needs_sources(cfg):
-        cfg = recording(cfg).clone()
-        if not is_run(cfg.OUTPUT_DIR):
-            rehearse(cfg, MMTTrainer)
-        cfg.defrost()
-        seeds = cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
-        # All before the first is trained: a mistake in the last would be found hours later.
-        sources = [source_config(cfg, config_file, seed) for seed in seeds]
-        cfg.MMT.WEIGHTS = tuple(pretrain(source, resume, allow_change) for source in sources)
-        cfg.freeze()
+
+        def pretrain_sources(cfg: CfgNode) -> None:
+            seeds = cfg.MMT.SOURCE.SEEDS[: cfg.MMT.NUM_PAIRS]
+            # All before the first is trained: a mistake in the last would be found hours later.
+            sources = [source_config(cfg, config_file, seed) for seed in seeds]
+            cfg.MMT.WEIGHTS = tuple(pretrain(source, resume, allow_change) for source in sources)
+
+        cfg = with_pretrained(cfg, MMTTrainer, pretrain_sources)
     results = train(cfg, resume, allow_change)
     report(cfg)
     return results

@@ -11,7 +11,7 @@ from fastreid.config import CfgNode
 from fastreid.utils import comm
 
 from mmt_plugin.config.reads import recording
-from mmt_plugin.engine.acceptance import accept, rehearse
+from mmt_plugin.engine.acceptance import accept, with_pretrained
 from mmt_plugin.engine.pipeline import pretrain, source_config
 from mmt_plugin.runs.recipe import check_allowed, in_its_time
 from mmt_plugin.runs.record import make_folder, recorded_metrics
@@ -40,12 +40,11 @@ def run(cfg: CfgNode, config_file: str, resume: bool, allow_change: Sequence[str
     if resume:
         cfg = in_its_time(cfg)
     if needs_encoder(cfg):
-        cfg = recording(cfg).clone()
-        if not is_run(cfg.OUTPUT_DIR):
-            rehearse(cfg, SDATrainer)
-        cfg.defrost()
-        cfg.SDA.SOURCE_ENCODER = pretrain(encoder_recipe(cfg, config_file), resume, allow_change)
-        cfg.freeze()
+
+        def pretrain_encoder(cfg: CfgNode) -> None:
+            cfg.SDA.SOURCE_ENCODER = pretrain(encoder_recipe(cfg, config_file), resume, allow_change)
+
+        cfg = with_pretrained(cfg, SDATrainer, pretrain_encoder)
     return train(cfg, resume, allow_change)
 
 

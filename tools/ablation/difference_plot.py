@@ -7,7 +7,7 @@ import numpy as np
 
 from .grid import Grid
 from .results import RowResult
-from .table import COMPARED, compared
+from .table import COMPARED, compared, paired_differences
 
 # Pixels: of a row, of the labels on the left, of the scale, of the margins.
 ROW, LABELS, SCALE, MARGIN = 22, 360, 400, 16
@@ -65,8 +65,8 @@ def differences(grid: Grid, results: Mapping[str, Mapping[int, RowResult]]) -> d
     found = {}
     for row in grid.rows:
         values, reference = compared(results[row.name]), compared(results.get(row.reference, {}))
-        if seeds := sorted(values.keys() & reference.keys()):
-            found[f"{row.name} - {row.reference}"] = [values[seed] - reference[seed] for seed in seeds]
+        if row_differences := paired_differences(values, reference):
+            found[f"{row.name} - {row.reference}"] = row_differences
     return found
 
 

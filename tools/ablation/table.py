@@ -70,7 +70,7 @@ def comparison(values: Mapping[int, float], reference: Mapping[int, float]) -> l
         values: of a row, by seed.
         reference: of the row that it is compared with.
     """
-    differences = [values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())]
+    differences = paired_differences(values, reference)
     if not differences:
         return [NOTHING] * 3
     p = paired_p(differences)
@@ -79,6 +79,11 @@ def comparison(values: Mapping[int, float], reference: Mapping[int, float]) -> l
         _signed(np.mean(differences)),
         NOTHING if p is None else f"{_rounded(p)} ({len(differences)})",
     ]
+
+
+def paired_differences(values: Mapping[int, float], reference: Mapping[int, float]) -> list[float]:
+    """Of the seeds that both have, in ascending order."""
+    return [values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())]
 
 
 def paired_p(differences: Sequence[float]) -> float | None:

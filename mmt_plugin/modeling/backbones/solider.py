@@ -13,12 +13,14 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import Tensor, nn
 
+from mmt_plugin.weights.foreign_names import layout, rename
+
 from .timm import TimmBackbone, create_timm_model
 
 # As SOLIDER-REID has it.
 SEMANTIC_WEIGHT = 0.2
 # From SOLIDER's names, which are mmdetection's, to those of Swin's authors, which timm reads, too.
-_NAMES = (
+_NAMES = layout(
     (r"patch_embed\.projection\.", "patch_embed.proj."),
     (r"stages\.(\d+)\.downsample\.", r"layers.\1.downsample."),
     (r"stages\.(\d+)\.blocks\.(\d+)\.attn\.w_msa\.", r"layers.\1.blocks.\2.attn."),
@@ -58,7 +60,7 @@ def _from_solider(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in weights.items():
         if _UNUSED.match(name):
             continue
-        new = next((re.sub(old, to, name) for old, to in _NAMES if re.match(old, name)), name)
+        new = rename(name, _NAMES)
         if ".downsample.reduction." in new:
             value = _reorder(value.t()).t()
         elif ".downsample.norm." in new:
