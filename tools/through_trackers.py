@@ -79,8 +79,10 @@ def main() -> None:
         ("boxmot", "torchscript", boxmot),
         ("ultralytics", "onnx", ultralytics),
     ):
-        scores = []
-        for name, options in ((client, {"client": client}), ("raw", {"normalized": True})):
+        scores, ways = [], [(client, {"client": client})]
+        if format == "onnx":  # BoxMOT feeds other TorchScript files images of a size that they refuse
+            ways.append(("raw", {"normalized": True}))
+        for name, options in ways:
             folder = arguments.output / f"{name}_{format}"
             if not folder.exists():
                 export(arguments.run, format, folder, files[:4], **options)
